@@ -1,0 +1,4 @@
+//! tcpkit
+pub mod codec;
+pub mod frame;
+pub mod message;
