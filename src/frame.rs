@@ -41,13 +41,7 @@ pub struct Framer {
 impl Framer {
     /// A framer that takes frames of at most `frame_max` bytes (the length field's value).
     pub fn new(frame_max: u32) -> Self {
-        Self {
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
-            frame_max,
-            busy: false,
-        }
+        Self { buffer: Vec::new(), start: 0, end: 0, frame_max, busy: false }
     }
 
     /// Changes the limit, from the next frame on.
@@ -76,11 +70,7 @@ impl Framer {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, held);
         }
-        let wanted = if self.busy {
-            LARGE.max(held * 2)
-        } else {
-            SMALL.max(held * 2)
-        };
+        let wanted = if self.busy { LARGE.max(held * 2) } else { SMALL.max(held * 2) };
         if self.buffer.len() < wanted {
             self.buffer.resize(wanted, 0);
         } else if self.buffer.len() > wanted {
@@ -95,10 +85,7 @@ impl Framer {
     /// # Panics
     /// If `count` is more than the room that there was.
     pub fn filled(&mut self, count: usize) {
-        assert!(
-            count <= self.buffer.len() - self.end,
-            "more bytes than room"
-        );
+        assert!(count <= self.buffer.len() - self.end, "more bytes than room");
         self.end += count;
         self.busy = self.end == self.buffer.len() || (self.busy && count > SMALL);
     }
@@ -120,7 +107,7 @@ impl Framer {
     /// A length of 0 is malformed, one above the limit too large; both as soon as the length is
     /// there. The framer is of no more use then.
     #[inline]
-    pub fn next(&mut self) -> Result<Option<RawFrame<'_>>, Violation> {
+    pub fn next_frame(&mut self) -> Result<Option<RawFrame<'_>>, Violation> {
         let held = &self.buffer[self.start..self.end];
         let Some((header, rest)) = held.split_first_chunk::<4>() else {
             return Ok(None);
@@ -134,10 +121,7 @@ impl Framer {
             return Ok(None);
         }
         self.start += 4 + length;
-        Ok(Some(RawFrame {
-            kind: rest[0],
-            payload: &rest[1..length],
-        }))
+        Ok(Some(RawFrame { kind: rest[0], payload: &rest[1..length] }))
     }
 
     #[cold]
@@ -165,9 +149,7 @@ pub fn write_frame(out: &mut Vec<u8>, kind: u8, payload: impl FnOnce(&mut Vec<u8
 /// How many bytes the frame takes that begins at the head of `bytes`, header included; 0 if not
 /// even its length is there.
 pub fn frame_size(bytes: &[u8]) -> usize {
-    bytes
-        .first_chunk::<4>()
-        .map_or(0, |header| 4 + u32::from_be_bytes(*header) as usize)
+    bytes.first_chunk::<4>().map_or(0, |header| 4 + u32::from_be_bytes(*header) as usize)
 }
 
 #[cfg(test)]
@@ -184,7 +166,7 @@ mod tests {
 
     fn drain(framer: &mut Framer) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
-        while let Some(raw) = framer.next().expect("legal frames") {
+        while let Some(raw) = framer.next_frame().expect("legal frames") {
             assert_eq!(raw.kind, 0x11);
             out.push(raw.payload.to_vec());
         }
@@ -230,19 +212,12 @@ mod tests {
         ] {
             let mut framer = Framer::new(4096);
             framer.extend(&length.to_be_bytes());
-            assert_eq!(
-                framer.next().expect_err("a violation").code,
-                code,
-                "length {length}"
-            );
-            assert!(
-                framer.buffer.len() <= SMALL,
-                "nothing is reserved on a claim"
-            );
+            assert_eq!(framer.next_frame().expect_err("a violation").code, code, "length {length}");
+            assert!(framer.buffer.len() <= SMALL, "nothing is reserved on a claim");
         }
         let mut framer = Framer::new(4096);
         framer.extend(&4096u32.to_be_bytes());
-        assert_eq!(framer.next(), Ok(None));
+        assert_eq!(framer.next_frame(), Ok(None));
     }
 
     #[test]
@@ -257,17 +232,13 @@ mod tests {
         assert_eq!(drain(&mut framer), [body]);
         framer.extend(b"\0");
         framer.space();
-        assert!(
-            framer.buffer.capacity() <= SMALL * 2,
-            "{}",
-            framer.buffer.capacity()
-        );
+        assert!(framer.buffer.capacity() <= SMALL * 2, "{}", framer.buffer.capacity());
     }
 
     #[test]
     fn a_busy_reader_keeps_its_large_buffer() {
         let mut framer = Framer::new(DEFAULT_FRAME_MAX);
-        let bytes = stream_of(&[&[0; 60_000]]);
+        let bytes = stream_of(&[&vec![0; 60_000]]);
         framer.extend(&bytes);
         drain(&mut framer);
         let room = framer.space().len();

@@ -152,10 +152,7 @@ codes! {
 impl ErrorCode {
     /// Whether a client may connect again after this error (`PROTOCOL.md` section 2).
     pub const fn may_reconnect(self) -> bool {
-        matches!(
-            self,
-            Self::ServerFull | Self::HandshakeTimedOut | Self::Internal
-        )
+        matches!(self, Self::ServerFull | Self::HandshakeTimedOut | Self::Internal)
     }
 }
 
@@ -234,11 +231,7 @@ impl SessionKey {
 
 impl fmt::Debug for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Self::NEW {
-            "SessionKey(new)"
-        } else {
-            "SessionKey(secret)"
-        })
+        f.write_str(if *self == Self::NEW { "SessionKey(new)" } else { "SessionKey(secret)" })
     }
 }
 
@@ -248,11 +241,7 @@ pub struct Token<'a>(pub &'a str);
 
 impl fmt::Debug for Token<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() {
-            "Token(none)"
-        } else {
-            "Token(secret)"
-        })
+        f.write_str(if self.0.is_empty() { "Token(none)" } else { "Token(secret)" })
     }
 }
 
@@ -435,10 +424,7 @@ pub struct Violation {
 impl Violation {
     /// A violation with these words.
     pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            code,
-            detail: detail.into(),
-        }
+        Self { code, detail: detail.into() }
     }
 }
 
