@@ -1,4 +1,21 @@
 //! tcpkit
 pub mod codec;
+pub mod error;
+pub mod escape;
+pub mod event;
 pub mod frame;
+pub mod log;
 pub mod message;
+pub mod name;
+pub mod arguments;
+pub mod ini;
+pub mod nearest;
+pub mod settings;
+pub mod units;
+pub mod handler;
+pub mod hub;
+pub mod report;
+pub use handler::{Echo, Handler, Member, Message, Refusal, Relay};
+pub use hub::Room;
+pub mod server;
+pub use server::{Server, ServerBuilder, ServerHandle};

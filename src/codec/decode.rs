@@ -70,9 +70,9 @@ pub fn decode<'a>(raw: &RawFrame<'a>) -> Result<Frame<'a>, Violation> {
     let fields = Fields { rest: raw.payload };
     match raw.kind {
         0x00..=0x0F => decode_control(raw.kind, fields),
-        0x10..=0x1F => decode_message(raw.kind, fields),
+        kind::TEXT..=kind::DIRECT | kind::STATUS => decode_message(raw.kind, fields),
         0x20..=0x3F => decode_record(raw.kind, fields),
-        0x40..=0x4F => decode_stream(raw.kind, fields),
+        kind::STREAM_OPEN..=kind::STREAM_CANCEL => decode_stream(raw.kind, fields),
         kind::FIRST_HINT.. => Ok(Frame::Hint { kind: raw.kind, payload: raw.payload }),
         unknown => Err(unknown_kind(unknown)),
     }

@@ -1,0 +1,131 @@
+//! What a connection tells its user: events, and the fate of what was sent.
+//!
+//! Pure values. `Display` gives each event as one line for people, escaped.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use crate::escape::escape;
+use crate::message::{Reason, StatusCode};
+
+/// Something that came from the server.
+///
+/// `seq` is the record's place in the server's log: it grows from record to record, and skips
+/// those that were not meant for this client. `time` is the server's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs)] // fields that recur are explained above
+pub enum Event {
+    /// A text message, relayed from another client (or echoed).
+    Text { seq: u64, time: SystemTime, from: String, body: String },
+    /// A message of bytes, relayed from another client (or echoed).
+    Bytes { seq: u64, time: SystemTime, from: String, body: Vec<u8> },
+    /// A text message to this client alone.
+    Direct { seq: u64, time: SystemTime, from: String, body: String },
+    /// Another client came.
+    Joined { seq: u64, time: SystemTime, name: String },
+    /// Another client went.
+    Left { seq: u64, time: SystemTime, name: String, reason: Reason },
+    /// Who is there: the names that fit into 64 KiB, this client's own included, and how many
+    /// there are in all. Comes right after the handshake.
+    Present { total: u32, names: Vec<String> },
+    /// All messages up to `receipt` that were not refused are accepted. Comes only when asked for
+    /// with [`Builder::delivery_events`](crate::Builder::delivery_events).
+    Accepted { receipt: Receipt },
+    /// One message was refused.
+    Refused { receipt: Receipt, code: StatusCode, detail: String },
+}
+
+impl Event {
+    /// The record's number in the log, for events that are records of it.
+    pub fn seq(&self) -> Option<u64> {
+        match self {
+            Event::Text { seq, .. }
+            | Event::Bytes { seq, .. }
+            | Event::Direct { seq, .. }
+            | Event::Joined { seq, .. }
+            | Event::Left { seq, .. } => Some(*seq),
+            _ => None,
+        }
+    }
+
+    /// About how many bytes of memory the event holds.
+    pub(crate) fn size(&self) -> usize {
+        let held = match self {
+            Event::Text { from, body, .. } | Event::Direct { from, body, .. } => {
+                from.len() + body.len()
+            }
+            Event::Bytes { from, body, .. } => from.len() + body.len(),
+            Event::Joined { name, .. } | Event::Left { name, .. } => name.len(),
+            Event::Present { names, .. } => names.iter().map(|name| name.len() + 24).sum(),
+            Event::Refused { detail, .. } => detail.len(),
+            Event::Accepted { .. } => 0,
+        };
+        held + size_of::<Event>()
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Text { from, body, .. } => write!(f, "{}: {}", escape(from), escape(body)),
+            Event::Bytes { from, body, .. } => {
+                write!(f, "{} sent {} bytes", escape(from), body.len())
+            }
+            Event::Direct { from, body, .. } => {
+                write!(f, "{} (to you): {}", escape(from), escape(body))
+            }
+            Event::Joined { name, .. } => write!(f, "{} joined", escape(name)),
+            Event::Left { name, reason: Reason::Done, .. } => write!(f, "{} left", escape(name)),
+            Event::Left { name, reason, .. } => write!(f, "{} left: {reason}", escape(name)),
+            Event::Present { total, names } => {
+                write!(f, "{total} here: ")?;
+                for (index, name) in names.iter().enumerate() {
+                    write!(f, "{}{}", if index > 0 { ", " } else { "" }, escape(name))?;
+                }
+                if names.len() < *total as usize { f.write_str(", ...") } else { Ok(()) }
+            }
+            Event::Accepted { receipt } => write!(f, "accepted up to message {receipt}"),
+            Event::Refused { receipt, code, detail } if detail.is_empty() => {
+                write!(f, "message {receipt} was refused: {code}")
+            }
+            Event::Refused { receipt, code, detail } => {
+                write!(f, "message {receipt} was refused: {code} ({})", escape(detail))
+            }
+        }
+    }
+}
+
+/// Stands for one message that was sent: its number, from 1 on, within the connection's session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Receipt(pub(crate) u64);
+
+impl Receipt {
+    /// The message's number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It has its place in the server's log, and everyone entitled to it will get it.
+    Accepted,
+    /// It was refused and reached nobody.
+    Refused {
+        /// Why.
+        code: StatusCode,
+        /// The server's words, not escaped.
+        detail: String,
+    },
+    /// The connection ended before the server told, or it told too long ago to be remembered
+    /// (see [`Connection::confirm`](crate::Connection::confirm)).
+    Unknown,
+}

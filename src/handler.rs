@@ -1,0 +1,120 @@
+//! What a server does with its clients' messages: the [`Handler`] that a program brings, and the
+//! two that come with the crate, [`Relay`] and [`Echo`].
+//!
+//! Pure: a handler decides, the server does the rest. It is called with the server's state locked,
+//! one call at a time, so it needs no locks of its own for what only handlers touch; it must not
+//! block, since every client would wait. Work that takes long belongs on a thread of its own.
+
+use crate::hub::Room;
+use crate::message::{Mode, Reason, StatusCode};
+
+/// A message as a handler sees it: numbered, checked for size, and for UTF-8 where it is text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Message<'a> {
+    /// Text for all.
+    Text(&'a str),
+    /// Bytes for all.
+    Bytes(&'a [u8]),
+    /// Text for one.
+    Direct {
+        /// The name of the one.
+        to: &'a str,
+        /// What it says.
+        text: &'a str,
+    },
+}
+
+/// Who a handler is dealing with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// The name that others see.
+    pub name: &'a str,
+    /// The time zone that it told, an IANA name or `UTC+hh:mm`; empty if it told none.
+    pub timezone: &'a str,
+}
+
+/// A message is refused: its sender gets a status with this code and these words, nobody else
+/// notices, and the connection stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code; not [`StatusCode::Accepted`].
+    pub code: StatusCode,
+    /// Words for people; cut after 256 bytes.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// A refusal by the program ([`StatusCode::Refused`]).
+    pub fn new(detail: impl Into<String>) -> Self {
+        Self { code: StatusCode::Refused, detail: detail.into() }
+    }
+}
+
+/// What a server does with the messages that it takes.
+///
+/// A panic in a handler puts out the client whose call it was, with Error 11; the server goes on.
+///
+/// ```
+/// use tcpkit::{Handler, Message, Refusal, Room};
+///
+/// /// Relays everything but shouting.
+/// struct Quiet;
+///
+/// impl Handler for Quiet {
+///     fn message(&self, room: &mut Room<'_>, message: Message<'_>) -> Result<(), Refusal> {
+///         match message {
+///             Message::Text(text) if text.ends_with('!') => Err(Refusal::new("no shouting")),
+///             other => room.relay(other),
+///         }
+///     }
+/// }
+/// ```
+pub trait Handler: Send + Sync + 'static {
+    /// The mode that clients are told in the handshake.
+    fn mode(&self) -> Mode {
+        Mode::Program(255)
+    }
+
+    /// A session has begun.
+    fn joined(&self, room: &mut Room<'_>) {
+        let _ = room;
+    }
+
+    /// A message has come. `Ok` accepts it, whether it was passed on or not.
+    fn message(&self, room: &mut Room<'_>, message: Message<'_>) -> Result<(), Refusal>;
+
+    /// A session has ended.
+    fn left(&self, room: &mut Room<'_>, reason: Reason) {
+        let _ = (room, reason);
+    }
+}
+
+/// Passes each message on to all others, or to the one that it is for: the chat.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Relay;
+
+impl Handler for Relay {
+    fn mode(&self) -> Mode {
+        Mode::Relay
+    }
+
+    #[inline]
+    fn message(&self, room: &mut Room<'_>, message: Message<'_>) -> Result<(), Refusal> {
+        room.relay(message)
+    }
+}
+
+/// Sends each message back to its sender.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Echo;
+
+impl Handler for Echo {
+    fn mode(&self) -> Mode {
+        Mode::Echo
+    }
+
+    fn message(&self, room: &mut Room<'_>, message: Message<'_>) -> Result<(), Refusal> {
+        room.echo(message)
+    }
+}

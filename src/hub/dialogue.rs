@@ -1,0 +1,313 @@
+//! What clients say once they are in: messages, Pings, goodbyes (`PROTOCOL.md` sections 1, 2, 4).
+
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::link::{Blocked, LinkId, Stage};
+use super::room::Room;
+use super::session::Numbered;
+use super::{BODY_MARGIN, Core, Hub, Moment, OWED_MAX, Taken};
+use crate::codec::decode;
+use crate::frame::{Framer, RawFrame, frame_size};
+use crate::handler::{Message, Refusal};
+use crate::log::SessionId;
+use crate::message::{ErrorCode, Frame, Mode, StatusCode, Violation, kind};
+use crate::report::Report;
+
+/// The words of a refusal are cut after this many bytes.
+const DETAIL_MAX: usize = 256;
+/// What a record takes beside the message that it comes from: `seq`, time, and a name.
+const RECORD_MARGIN: usize = 128;
+
+/// What a client asks for in one frame. Bodies are not judged yet.
+enum Asked<'a> {
+    Message(Message<'a>),
+    NotUtf8,
+    Move,
+    TooLarge,
+}
+
+impl Hub {
+    /// Takes every whole frame that `framer` holds, in order, as far as there is room for it.
+    pub fn receive(&mut self, id: LinkId, framer: &mut Framer, at: Moment) -> Taken {
+        let mut took = false;
+        let taken = loop {
+            let Some(link) = self.core.links.get_mut(id.0) else { break Taken::Over };
+            if link.blocked.is_some() {
+                break Taken::Blocked;
+            }
+            let went_on = match link.stage {
+                Stage::Greeting => self.greet(id, framer, at),
+                Stage::Joining if framer.buffered() > 0 => {
+                    let words = "something was sent between Init and InitAck";
+                    self.refuse(id, Violation::new(ErrorCode::OutOfOrder, words), at);
+                    false
+                }
+                Stage::Open | Stage::Asked => self.converse(id, framer, at),
+                _ => false,
+            };
+            took |= went_on;
+            let Some(link) = self.core.links.get(id.0) else { break Taken::Over };
+            match link.stage {
+                Stage::Leaving | Stage::Refused | Stage::Draining => break Taken::Over,
+                _ if link.blocked.is_some() => break Taken::Blocked,
+                _ if !went_on => break Taken::All,
+                _ => {}
+            }
+        };
+        self.core.note_partial_frame(id, took, framer.buffered() > 0, taken, at);
+        if let Some(link) = self.core.links.get(id.0) {
+            let session = link.session;
+            self.core.spread();
+            self.core.flush_status(session, id);
+        }
+        taken
+    }
+
+    /// Takes frames of a session until none is whole, or one changes the stage, or there is no
+    /// room. True if it should be called again.
+    fn converse(&mut self, id: LinkId, framer: &mut Framer, at: Moment) -> bool {
+        let Some(link) = self.core.links.get(id.0) else { return false };
+        let session = link.session;
+        loop {
+            let needed = frame_size(framer.peek()) + RECORD_MARGIN;
+            if !self.core.may_take(id, session, needed, at) {
+                return false;
+            }
+            let raw = match framer.next_frame() {
+                Ok(Some(raw)) => raw,
+                Ok(None) => return false,
+                Err(violation) => {
+                    self.refuse(id, violation, at);
+                    return false;
+                }
+            };
+            match self.take_frame(id, session, &raw, at) {
+                Ok(true) => {}
+                Ok(false) => return true,
+                Err(violation) => {
+                    self.refuse(id, violation, at);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Takes one frame. `Ok(false)` if the dialogue may have changed its stage.
+    #[inline]
+    fn take_frame(
+        &mut self,
+        id: LinkId,
+        session: SessionId,
+        raw: &RawFrame<'_>,
+        at: Moment,
+    ) -> Result<bool, Violation> {
+        match raw.kind {
+            kind::TEXT | kind::BYTES | kind::MOVE | kind::DIRECT => {
+                self.take_message(id, session, raw, at)
+            }
+            kind::INIT => Err(Violation::new(ErrorCode::OutOfOrder, "a second Init")),
+            known if !kind::sent_by_client(known) => {
+                let words = format!("a client does not send kind 0x{known:02x}");
+                Err(Violation::new(ErrorCode::UnknownKind, words))
+            }
+            _ => self.take_control(id, session, &decode(raw)?, at),
+        }
+    }
+
+    fn take_control(
+        &mut self,
+        id: LinkId,
+        session: SessionId,
+        frame: &Frame<'_>,
+        at: Moment,
+    ) -> Result<bool, Violation> {
+        match frame {
+            Frame::Ping { nonce } => {
+                self.core.spread();
+                self.core.flush_status(session, id);
+                self.core.owe(id, &Frame::Pong { nonce: *nonce });
+            }
+            Frame::Pong { nonce } => {
+                if let Some(session) = self.core.sessions.get_mut(session) {
+                    session.answered(*nonce);
+                }
+            }
+            Frame::Terminate { reason, .. } => {
+                self.client_terminates(id, *reason, at);
+                return Ok(false);
+            }
+            Frame::TerminateAck => {
+                self.client_acknowledges(id, at);
+                return Ok(false);
+            }
+            Frame::Error { code, detail } => {
+                self.client_complains(id, *code, detail, at);
+                return Ok(false);
+            }
+            Frame::StreamOpen { stream, .. } => {
+                let (code, detail) = (StatusCode::Refused, Cow::Borrowed("no streams here yet"));
+                self.core.owe(id, &Frame::StreamStatus { stream: *stream, code, detail });
+            }
+            _ => {} // hints; stream frames behind an Open that was refused
+        }
+        Ok(true)
+    }
+
+    #[inline]
+    fn take_message(
+        &mut self,
+        link: LinkId,
+        session: SessionId,
+        raw: &RawFrame<'_>,
+        at: Moment,
+    ) -> Result<bool, Violation> {
+        let (id, asked) = self.core.judge(raw)?;
+        let Some(sender) = self.core.sessions.get_mut(session) else { return Ok(false) };
+        if sender.number(id)? == Numbered::Repeat {
+            self.core.repeat_status(link, session, id);
+            return Ok(true);
+        }
+        let message = match asked {
+            Asked::Message(message) => message,
+            Asked::NotUtf8 => return self.core.refuse_message(link, session, id, not_utf8()),
+            Asked::Move => return self.core.refuse_message(link, session, id, not_your_turn()),
+            Asked::TooLarge => {
+                let refusal = self.core.too_large();
+                return self.core.refuse_message(link, session, id, refusal);
+            }
+        };
+        let core = &mut self.core;
+        let mut room = Room { core, session, id, open: 0, time_ms: at.time_ms };
+        let handler = &*self.handler;
+        let verdict = catch_unwind(AssertUnwindSafe(|| handler.message(&mut room, message)));
+        let open = room.open;
+        match verdict {
+            Ok(Ok(())) => {
+                if let Some(sender) = self.core.sessions.get_mut(session) {
+                    sender.accept(id, open);
+                }
+                Ok(true)
+            }
+            Ok(Err(refusal)) => self.core.refuse_message(link, session, id, refusal),
+            Err(_) => {
+                self.put_out_after_panic(link, at);
+                Ok(false)
+            }
+        }
+    }
+}
+
+impl Core {
+    /// The largest body of a message.
+    pub(super) fn body_max(&self) -> usize {
+        (self.rules.frame_max - BODY_MARGIN) as usize
+    }
+
+    /// Decodes a message and judges its body, not its number.
+    #[inline]
+    fn judge<'a>(&self, raw: &RawFrame<'a>) -> Result<(u64, Asked<'a>), Violation> {
+        let largest = self.body_max();
+        let text = |body: &'a [u8], message: fn(&'a str) -> Message<'a>| match str::from_utf8(body)
+        {
+            _ if body.len() > largest => Asked::TooLarge,
+            Ok(text) => Asked::Message(message(text)),
+            Err(_) => Asked::NotUtf8,
+        };
+        Ok(match decode(raw)? {
+            Frame::Text { id, body } => (id, text(body, Message::Text)),
+            Frame::Bytes { id, body } if body.len() > largest => (id, Asked::TooLarge),
+            Frame::Bytes { id, body } => (id, Asked::Message(Message::Bytes(body))),
+            Frame::Direct { id, body, .. } if body.len() > largest => (id, Asked::TooLarge),
+            Frame::Direct { id, to, body } => match str::from_utf8(body) {
+                Ok(text) => (id, Asked::Message(Message::Direct { to, text })),
+                Err(_) => (id, Asked::NotUtf8),
+            },
+            Frame::Move { id, .. } => (id, Asked::Move),
+            _ => return Err(Violation::new(ErrorCode::UnknownKind, "no message")),
+        })
+    }
+
+    fn too_large(&self) -> Refusal {
+        let detail = format!("a body has at most {} bytes", self.body_max());
+        Refusal { code: StatusCode::TooLarge, detail }
+    }
+
+    /// Whether one more frame that needs this much room may be taken from a client now.
+    #[inline]
+    fn may_take(&mut self, id: LinkId, session: SessionId, needed: usize, at: Moment) -> bool {
+        let (owed, bound) = self.links.get(id.0).map_or((0, 0), |link| {
+            (link.owed.len() + link.owed_in_flight, OWED_MAX + link.present_size)
+        });
+        let full = self.sessions.get(session).is_some_and(super::session::Session::is_full);
+        if owed > bound || full {
+            self.block(id, Blocked::Owed, at);
+            return false;
+        }
+        if !self.has_room(needed) {
+            self.block_for_room(id, needed, at);
+            return false;
+        }
+        true
+    }
+
+    /// Remembers since when a frame has begun that is not whole yet.
+    fn note_partial_frame(&mut self, id: LinkId, took: bool, held: bool, taken: Taken, at: Moment) {
+        let deadline = at.now + self.rules.frame_time;
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        if !held || taken != Taken::All || link.stage == Stage::Greeting {
+            link.frame_since = None;
+        } else if took || link.frame_since.is_none() {
+            link.frame_since = Some(at.now);
+            self.arm(deadline);
+        }
+    }
+
+    #[cold]
+    fn refuse_message(
+        &mut self,
+        link: LinkId,
+        session: SessionId,
+        id: u64,
+        refusal: Refusal,
+    ) -> Result<bool, Violation> {
+        let Refusal { code, mut detail } = refusal;
+        let code = if code == StatusCode::Accepted { StatusCode::Refused } else { code };
+        while detail.len() > DETAIL_MAX || !detail.is_char_boundary(detail.len()) {
+            detail.pop();
+        }
+        let Some(sender) = self.sessions.get_mut(session) else { return Ok(false) };
+        sender.refuse(id, code, &detail);
+        let ask = sender.ask();
+        self.reports.push(Report::MessageRefused { name: sender.name.clone(), id, code });
+        self.owe(link, &Frame::Status { id, code, detail: Cow::Owned(detail) });
+        if let Some(nonce) = ask {
+            self.owe(link, &Frame::Ping { nonce });
+        }
+        Ok(true)
+    }
+
+    /// Sends the status of a message that came before.
+    fn repeat_status(&mut self, link: LinkId, session: SessionId, id: u64) {
+        let Some(sender) = self.sessions.get_mut(session) else { return };
+        if sender.is_pending(id) {
+            return; // its status will come with its commit
+        }
+        let (code, detail) = match sender.refusal(id) {
+            Some((code, detail)) => (code, detail.to_owned()),
+            None => (StatusCode::Accepted, String::new()),
+        };
+        let detail = Cow::Owned(detail);
+        self.owe(link, &Frame::Status { id, code, detail });
+    }
+}
+
+fn not_utf8() -> Refusal {
+    Refusal { code: StatusCode::NotUtf8, detail: String::new() }
+}
+
+/// Moves belong to mode [`Mode::Turn`], which this version does not have.
+fn not_your_turn() -> Refusal {
+    let detail = format!("there is no turn to take in any mode but {}", Mode::Turn);
+    Refusal { code: StatusCode::NotYourTurn, detail }
+}

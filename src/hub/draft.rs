@@ -1,0 +1,107 @@
+//! What goes into the log: a draft of a record, without the `seq` that only a commit gives, and
+//! the proposal that carries it there.
+
+use std::borrow::Cow;
+
+use crate::log::{Audience, SessionId};
+use crate::message::{Frame, Reason};
+
+/// A record that has no `seq` yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Draft<'a> {
+    /// A text for all others, or back to its sender in mode 0.
+    Text {
+        /// Who sent it.
+        from: Cow<'a, str>,
+        /// What it says.
+        body: Cow<'a, str>,
+    },
+    /// The same, of bytes.
+    Bytes {
+        /// Who sent it.
+        from: Cow<'a, str>,
+        /// What it holds.
+        body: Cow<'a, [u8]>,
+    },
+    /// A text for one.
+    Direct {
+        /// Who sent it.
+        from: Cow<'a, str>,
+        /// What it says.
+        body: Cow<'a, str>,
+    },
+    /// A session began.
+    Joined {
+        /// Whose.
+        name: Cow<'a, str>,
+    },
+    /// A session ended.
+    Left {
+        /// Why.
+        reason: Reason,
+        /// Whose.
+        name: Cow<'a, str>,
+    },
+}
+
+/// The largest header of a record: frame, `seq`, `time_ms`, and a reason or the length of a name.
+const RECORD_HEADER: usize = 5 + 8 + 8 + 2;
+
+impl Draft<'_> {
+    /// How many bytes the record takes at the most.
+    pub fn size(&self) -> usize {
+        RECORD_HEADER
+            + match self {
+                Draft::Text { from, body } | Draft::Direct { from, body } => {
+                    from.len() + body.len()
+                }
+                Draft::Bytes { from, body } => from.len() + body.len(),
+                Draft::Joined { name } | Draft::Left { name, .. } => name.len(),
+            }
+    }
+
+    /// Writes the record's frame.
+    #[inline]
+    pub fn encode(&self, seq: u64, time_ms: u64, out: &mut Vec<u8>) {
+        match self {
+            Draft::Text { from, body } => Frame::RelayedText { seq, time_ms, from, body },
+            Draft::Bytes { from, body } => Frame::RelayedBytes { seq, time_ms, from, body },
+            Draft::Direct { from, body } => Frame::RelayedDirect { seq, time_ms, from, body },
+            Draft::Joined { name } => Frame::Joined { seq, time_ms, name },
+            Draft::Left { reason, name } => Frame::Left { seq, time_ms, reason: *reason, name },
+        }
+        .encode(out);
+    }
+
+    /// The same draft, borrowing nothing.
+    pub fn into_owned(self) -> Draft<'static> {
+        fn text(text: Cow<'_, str>) -> Cow<'static, str> {
+            Cow::Owned(text.into_owned())
+        }
+        match self {
+            Draft::Text { from, body } => Draft::Text { from: text(from), body: text(body) },
+            Draft::Bytes { from, body } => {
+                Draft::Bytes { from: text(from), body: Cow::Owned(body.into_owned()) }
+            }
+            Draft::Direct { from, body } => Draft::Direct { from: text(from), body: text(body) },
+            Draft::Joined { name } => Draft::Joined { name: text(name) },
+            Draft::Left { reason, name } => Draft::Left { reason, name: text(name) },
+        }
+    }
+}
+
+/// A record on its way into the log. Once committed it has a `seq`, is delivered, and is
+/// confirmed to its origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal<'a> {
+    /// The session that it comes from; 0 where no session of this server proposed it.
+    pub session: SessionId,
+    /// The id of the message that it comes from; 0 for a notice.
+    pub id: u64,
+    /// Who will get it.
+    pub audience: Audience,
+    /// The server's clock when it was proposed, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// What it says.
+    pub draft: Draft<'a>,
+}

@@ -1,0 +1,282 @@
+//! How a dialogue ends: goodbyes of either side, violations, lost connections, and what is due by
+//! the time (`PROTOCOL.md` sections 1, 6 and 10).
+
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use super::draft::{Draft, Proposal};
+use super::link::{Blocked, LinkId, Service, Stage};
+use super::room::Room;
+use super::{Core, DRAIN_TIME, Hub, Moment};
+use crate::log::{Audience, SessionId};
+use crate::message::{ErrorCode, Frame, Reason, Violation};
+use crate::report::Report;
+
+/// How long the answer to our Terminate is waited for (section 10).
+pub(super) const ACK_TIME: Duration = Duration::from_secs(5);
+
+impl Hub {
+    /// The connection is closed: by the peer, by the system, or by the shell. It is forgotten.
+    pub fn hung_up(&mut self, id: LinkId, at: Moment) {
+        let Some(link) = self.core.links.get(id.0) else { return };
+        let (session, reason) = (link.session, link.reason);
+        self.end_session(session, reason, at);
+        self.core.end_service(id);
+        self.core.unblock(id);
+        self.core.relieve(id, at.now);
+        self.core.links.remove(id.0);
+        self.core.spread();
+    }
+
+    /// The client says Terminate: what is queued leaves, then TerminateAck.
+    pub(super) fn client_terminates(&mut self, id: LinkId, reason: Reason, at: Moment) {
+        let Some(link) = self.core.links.get_mut(id.0) else { return };
+        link.stage = Stage::Leaving;
+        link.last_position = None;
+        link.reason = match reason {
+            Reason::Done | Reason::NoHeartbeat => reason,
+            _ => Reason::Lost,
+        };
+        let session = link.session;
+        self.core.spread();
+        self.core.flush_status(session, id);
+        self.leave_if_settled(id, at);
+    }
+
+    /// Lets a client that said Terminate go, once all its messages have their fate.
+    pub(super) fn leave_if_settled(&mut self, id: LinkId, at: Moment) {
+        let Some(link) = self.core.links.get_mut(id.0) else { return };
+        let (session, reason) = (link.session, link.reason);
+        let settled = self.core.sessions.get(session).is_none_or(|session| session.is_settled());
+        if link.stage != Stage::Leaving || link.last_position.is_some() || !settled {
+            return;
+        }
+        link.last_position = Some(self.core.ledger.log.head());
+        Frame::TerminateAck.encode(&mut link.farewell);
+        link.deadline = Some(at.now + ACK_TIME);
+        self.core.arm(at.now + ACK_TIME);
+        self.end_session(session, reason, at);
+        self.core.mark(id);
+    }
+
+    /// The client answers our Terminate.
+    pub(super) fn client_acknowledges(&mut self, id: LinkId, at: Moment) {
+        let Some(link) = self.core.links.get(id.0) else { return };
+        if link.stage == Stage::Asked && link.farewell.is_empty() {
+            let (session, reason) = (link.session, link.reason);
+            self.end_session(session, reason, at);
+            self.core.say_last(id, None, at);
+        }
+    }
+
+    /// The client says Error: it will not talk on.
+    pub(super) fn client_complains(
+        &mut self,
+        id: LinkId,
+        code: ErrorCode,
+        detail: &str,
+        at: Moment,
+    ) {
+        let detail = Cow::Owned(format!("the client complains: {detail}"));
+        self.core.report_refusal(id, Violation { code, detail });
+        self.put_out(id, Reason::TurnedOut, None, at);
+    }
+
+    /// Answers a violation, or a handshake that cannot succeed, with Error.
+    pub(super) fn refuse(&mut self, id: LinkId, violation: Violation, at: Moment) {
+        let error = Frame::Error { code: violation.code, detail: violation.detail.clone() };
+        let error = error.to_bytes();
+        self.core.report_refusal(id, violation);
+        self.put_out(id, Reason::TurnedOut, Some(&error), at);
+    }
+
+    /// The handler panicked on a call for this client.
+    pub(super) fn put_out_after_panic(&mut self, id: LinkId, at: Moment) {
+        let session = self.core.links.get(id.0).map_or(0, |link| link.session);
+        if let Some(session) = self.core.sessions.get(session) {
+            let name = session.name.clone();
+            self.core.reports.push(Report::HandlerPanicked { name });
+        }
+        self.refuse(id, Violation::new(ErrorCode::Internal, "a fault in the server"), at);
+    }
+
+    /// A reader was too slow: tries to say so.
+    pub(super) fn let_go(&mut self, id: LinkId, at: Moment) {
+        let detail = Cow::Borrowed("others would have had to wait");
+        let frame = Frame::Terminate { reason: Reason::TooSlow, retry_after_ms: 0, detail };
+        self.put_out(id, Reason::TooSlow, Some(&frame.to_bytes()), at);
+    }
+
+    fn put_out(&mut self, id: LinkId, reason: Reason, last_words: Option<&[u8]>, at: Moment) {
+        let Some(link) = self.core.links.get_mut(id.0) else { return };
+        if matches!(link.stage, Stage::Refused | Stage::Draining) {
+            return;
+        }
+        let session = link.session;
+        self.core.say_last(id, last_words, at);
+        self.end_session(session, reason, at);
+    }
+
+    /// Ends a session: its name is free, and the others are told.
+    fn end_session(&mut self, session: SessionId, reason: Reason, at: Moment) {
+        let core = &mut self.core;
+        if core.sessions.get(session).is_none() {
+            return;
+        }
+        let mut room = Room { core, session, id: 0, open: 0, time_ms: at.time_ms };
+        let handler = &*self.handler;
+        let calm = catch_unwind(AssertUnwindSafe(|| handler.left(&mut room, reason))).is_ok();
+        let core = &mut self.core;
+        let announces = core.announces();
+        let Some(ended) = core.sessions.remove(session) else { return };
+        core.names.remove(&ended.folded);
+        if !calm {
+            core.reports.push(Report::HandlerPanicked { name: ended.name.clone() });
+        }
+        if announces {
+            let draft = Draft::Left { reason, name: Cow::Borrowed(&ended.name) };
+            let (audience, time_ms) = (Audience::Others, at.time_ms);
+            core.propose(Proposal { session, id: 0, audience, time_ms, draft });
+        }
+        let peer =
+            core.links.get(ended.link.0).map_or_else(String::new, |link| link.peer.to_string());
+        core.reports.push(Report::Left { peer, name: ended.name, reason });
+    }
+
+    /// No more clients; those who are here are asked to go, once what is queued for them has
+    /// left, and are shut out at `deadline`.
+    pub fn shut_down(&mut self, deadline: Instant, at: Moment) {
+        self.core.shutting_down = true;
+        let head = self.core.ledger.log.head();
+        let detail = Cow::Borrowed("");
+        let goodbye = Frame::Terminate { reason: Reason::ShuttingDown, retry_after_ms: 0, detail };
+        let goodbye = goodbye.to_bytes();
+        let ids: Vec<_> = self.core.links.iter().map(|(key, _)| LinkId(key)).collect();
+        for id in ids {
+            let Some(link) = self.core.links.get_mut(id.0) else { continue };
+            link.deadline = Some(link.deadline.map_or(deadline, |other| other.min(deadline)));
+            match link.stage {
+                Stage::Greeting | Stage::Joining => {
+                    self.put_out(id, Reason::ShuttingDown, Some(&goodbye), at);
+                }
+                Stage::Open => {
+                    link.stage = Stage::Asked;
+                    link.reason = Reason::ShuttingDown;
+                    link.last_position = Some(head);
+                    link.farewell.extend_from_slice(&goodbye);
+                    self.core.mark(id);
+                }
+                _ => {}
+            }
+        }
+        self.core.arm(deadline);
+        self.core.spread();
+    }
+
+    /// Does what is due: puts out those whose time is over. Pushes to `dead` the connections that
+    /// the shell is to shut down both ways at once.
+    pub fn tick(&mut self, dead: &mut Vec<LinkId>, at: Moment) {
+        let ids: Vec<_> = self.core.links.iter().map(|(key, _)| LinkId(key)).collect();
+        self.core.alarm_at = None;
+        let mut earliest: Option<Instant> = None;
+        for id in ids {
+            if let Some(deadline) = self.look_at(id, dead, at) {
+                earliest = Some(earliest.map_or(deadline, |other| other.min(deadline)));
+            }
+        }
+        if let Some(deadline) = earliest {
+            self.core.arm(deadline);
+        }
+        self.core.spread();
+    }
+
+    /// Judges one connection by the time. Gives the next deadline that it has.
+    fn look_at(&mut self, id: LinkId, dead: &mut Vec<LinkId>, at: Moment) -> Option<Instant> {
+        let due = |deadline: Instant| deadline <= at.now;
+        let rules = &self.core.rules;
+        let link = self.core.links.get(id.0)?;
+        if link.deadline.is_some_and(due) {
+            match link.stage {
+                Stage::Greeting => self.refuse(id, handshake_timed_out(), at),
+                _ => {
+                    self.core.end_service(id);
+                    self.core.unblock(id);
+                    self.core.relieve(id, at.now);
+                    dead.push(id);
+                    return None;
+                }
+            }
+        } else if let Some(since) = link.frame_since
+            && due(since + rules.frame_time)
+        {
+            self.refuse(id, frame_timed_out(), at);
+        } else if link.blocked == Some(Blocked::Owed) && due(link.blocked_since + rules.stall) {
+            self.let_go(id, at);
+        } else if let Some(deadline) = self.core.patience_ends(id, at.now)
+            && due(deadline)
+        {
+            self.let_go(id, at);
+        }
+        let (stall, frame_time) = (self.core.rules.stall, self.core.rules.frame_time);
+        let patience = self.core.patience_ends(id, at.now);
+        let link = self.core.links.get(id.0)?;
+        let owed = link.blocked == Some(Blocked::Owed);
+        let deadlines = [
+            link.deadline,
+            link.frame_since.map(|since| since + frame_time),
+            owed.then(|| link.blocked_since + stall),
+            patience,
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+}
+
+impl Core {
+    /// Nothing but `last_words` is sent to a client any more, behind what is under way; then our
+    /// half is shut.
+    fn say_last(&mut self, id: LinkId, last_words: Option<&[u8]>, at: Moment) {
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        if link.is_torn() && !link.in_flight {
+            let mut rest = Vec::new();
+            self.ledger.log.copy(link.cursor..link.torn_until, &mut rest);
+            rest.append(&mut link.owed);
+            link.owed = rest;
+            link.torn_until = link.cursor;
+        }
+        link.owed.extend_from_slice(last_words.unwrap_or_default());
+        link.stage = Stage::Refused;
+        link.frame_since = None;
+        let deadline =
+            link.deadline.map_or(at.now + DRAIN_TIME, |other| other.min(at.now + DRAIN_TIME));
+        link.deadline = Some(deadline);
+        self.arm(deadline);
+        self.unblock(id);
+        self.relieve(id, at.now);
+        self.mark(id);
+    }
+
+    fn report_refusal(&mut self, id: LinkId, violation: Violation) {
+        let Some(link) = self.links.get(id.0) else { return };
+        let name = self.sessions.get(link.session).map(|session| session.name.clone());
+        self.reports.push(Report::Refused { peer: link.peer.to_string(), name, violation });
+    }
+
+    /// Nothing can be sent to a client any more.
+    fn end_service(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id.0) {
+            link.service = Service::Broken;
+            link.owed = Vec::new();
+            link.farewell = Vec::new();
+            link.deadline = None;
+        }
+    }
+}
+
+fn handshake_timed_out() -> Violation {
+    Violation::new(ErrorCode::HandshakeTimedOut, "no Init in time")
+}
+
+fn frame_timed_out() -> Violation {
+    Violation::new(ErrorCode::Malformed, "a frame that has begun was not whole in time")
+}

@@ -1,0 +1,80 @@
+//! The seam between the rules and the place where records are kept: proposed, then committed.
+//!
+//! In memory a commit is immediate ([`Commit::AtOnce`]): the record goes from the sender's bytes
+//! into the log without a stop. A log on disk or in a distributed store commits later, in groups,
+//! in its own order, and brings records that nobody here proposed ([`Commit::Later`]): the hub
+//! hands its proposals out and takes committed ones in. Nothing else in the hub knows which.
+
+use super::draft::Proposal;
+use crate::log::Log;
+
+/// When a proposed record is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commit {
+    /// At once, by the hub itself.
+    AtOnce,
+    /// By whoever takes the proposals and gives them back as commits.
+    Later,
+}
+
+/// The log and what waits to get into it.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) log: Log,
+    commit: Commit,
+    proposed: Vec<Proposal<'static>>,
+    /// Bytes that are promised to proposals which are not committed yet.
+    reserved: u64,
+}
+
+impl Ledger {
+    pub(super) fn new(log: Log, commit: Commit) -> Self {
+        Self { log, commit, proposed: Vec::new(), reserved: 0 }
+    }
+
+    /// Whether one more record of `size` bytes can be proposed; `floor` as in [`Log::make_room`].
+    #[inline]
+    pub(super) fn has_room(&mut self, size: usize, floor: u64) -> bool {
+        self.log.make_room(size as u64 + self.reserved, floor)
+    }
+
+    /// Up to which position readers must get before one more record of `size` bytes has room.
+    pub(super) fn line_for(&self, size: usize) -> u64 {
+        self.log.line_for(size as u64 + self.reserved)
+    }
+
+    /// Takes a proposal. True if it is committed with that.
+    #[inline]
+    pub(super) fn propose(&mut self, proposal: Proposal<'_>) -> bool {
+        match self.commit {
+            Commit::AtOnce => {
+                self.append(&proposal);
+                true
+            }
+            Commit::Later => {
+                self.reserved += proposal.draft.size() as u64;
+                let draft = proposal.draft.into_owned();
+                self.proposed.push(Proposal { draft, ..proposal });
+                false
+            }
+        }
+    }
+
+    /// Writes a committed record into the log.
+    #[inline]
+    pub(super) fn append(&mut self, record: &Proposal<'_>) {
+        let size = record.draft.size();
+        self.log.append(record.session, record.audience, size, |out, seq| {
+            record.draft.encode(seq, record.time_ms, out);
+        });
+    }
+
+    /// A commit has used up what was reserved for it.
+    pub(super) fn release(&mut self, record: &Proposal<'_>) {
+        self.reserved = self.reserved.saturating_sub(record.draft.size() as u64);
+    }
+
+    pub(super) fn take_proposals(&mut self) -> Vec<Proposal<'static>> {
+        std::mem::take(&mut self.proposed)
+    }
+}

@@ -1,0 +1,122 @@
+//! What a handler can do: the room with everyone in it, seen from one member.
+
+use std::borrow::Cow;
+
+use super::draft::{Draft, Proposal};
+use super::{Core, SessionId};
+use crate::handler::{Member, Message, Refusal};
+use crate::log::Audience;
+use crate::message::StatusCode;
+use crate::name::fold;
+
+/// Access to the members of a server, for the time of one call of a [`Handler`](crate::Handler).
+///
+/// What it sends has its place in the log and is delivered after the call, to each in that order.
+#[derive(Debug)]
+pub struct Room<'a> {
+    pub(super) core: &'a mut Core,
+    pub(super) session: SessionId,
+    /// The message that is being handled; 0 if it is none.
+    pub(super) id: u64,
+    /// How many records of this message wait for their commit.
+    pub(super) open: u32,
+    pub(super) time_ms: u64,
+}
+
+impl Room<'_> {
+    /// Whose message, coming or going this is.
+    pub fn member(&self) -> Member<'_> {
+        match self.core.sessions.get(self.session) {
+            Some(session) => Member { name: &session.name, timezone: &session.timezone },
+            None => Member { name: "", timezone: "" },
+        }
+    }
+
+    /// How many members there are, this one included.
+    pub fn members(&self) -> usize {
+        self.core.sessions.len()
+    }
+
+    /// Passes a message of this member on: to all others, or to the one that it is for.
+    ///
+    /// # Errors
+    /// [`StatusCode::NoSuchRecipient`] for a direct message to a name that nobody bears, or to
+    /// oneself.
+    #[inline]
+    pub fn relay(&mut self, message: Message<'_>) -> Result<(), Refusal> {
+        let audience = match message {
+            Message::Direct { to, .. } => Audience::Only(self.recipient(to)?),
+            _ => Audience::Others,
+        };
+        self.propose(audience, None, message);
+        Ok(())
+    }
+
+    fn recipient(&self, name: &str) -> Result<SessionId, Refusal> {
+        let bearer = self.core.names.get(&fold(name)).copied();
+        bearer.filter(|bearer| *bearer != self.session).ok_or_else(no_such_recipient)
+    }
+
+    /// Sends a message of this member back to it.
+    ///
+    /// # Errors
+    /// [`StatusCode::NoSuchRecipient`] for a direct message, which is for somebody else.
+    pub fn echo(&mut self, message: Message<'_>) -> Result<(), Refusal> {
+        if matches!(message, Message::Direct { .. }) {
+            return Err(no_such_recipient());
+        }
+        self.propose(Audience::Only(self.session), None, message);
+        Ok(())
+    }
+
+    /// Sends a text of the server's own to this member, as if from a client called `from`.
+    ///
+    /// # Errors
+    /// [`StatusCode::TooLarge`] if name and text do not fit into a frame.
+    pub fn reply(&mut self, from: &str, text: &str) -> Result<(), Refusal> {
+        self.say(Audience::Only(self.session), from, text)
+    }
+
+    /// Sends a text of the server's own to all members but this one, as if from `from`.
+    ///
+    /// # Errors
+    /// [`StatusCode::TooLarge`] if name and text do not fit into a frame.
+    pub fn tell_others(&mut self, from: &str, text: &str) -> Result<(), Refusal> {
+        self.say(Audience::Others, from, text)
+    }
+
+    fn say(&mut self, audience: Audience, from: &str, text: &str) -> Result<(), Refusal> {
+        if text.len() + from.len() > self.core.body_max() {
+            let detail = "the server's own message does not fit into a frame".to_owned();
+            return Err(Refusal { code: StatusCode::TooLarge, detail });
+        }
+        self.propose(audience, Some(from), Message::Text(text));
+        Ok(())
+    }
+
+    #[inline]
+    fn propose(&mut self, audience: Audience, from: Option<&str>, message: Message<'_>) {
+        let Core { sessions, ledger, .. } = &mut *self.core;
+        let Some(session) = sessions.get(self.session) else { return };
+        let draft = draft(from.unwrap_or(&session.name), message);
+        let (session, id, time_ms) = (self.session, self.id, self.time_ms);
+        if ledger.propose(Proposal { session, id, audience, time_ms, draft }) {
+            self.core.announce(session, audience);
+        } else {
+            self.open += 1;
+        }
+    }
+}
+
+fn draft<'a>(from: &'a str, message: Message<'a>) -> Draft<'a> {
+    let from = Cow::Borrowed(from);
+    match message {
+        Message::Text(text) => Draft::Text { from, body: Cow::Borrowed(text) },
+        Message::Bytes(bytes) => Draft::Bytes { from, body: Cow::Borrowed(bytes) },
+        Message::Direct { text, .. } => Draft::Direct { from, body: Cow::Borrowed(text) },
+    }
+}
+
+fn no_such_recipient() -> Refusal {
+    Refusal { code: StatusCode::NoSuchRecipient, detail: String::new() }
+}

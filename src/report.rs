@@ -1,0 +1,112 @@
+//! What a server has to tell its operator. Plain values; the `server` program makes log lines of
+//! them, an embedding program what it likes.
+
+use std::fmt;
+
+use crate::escape::escape;
+use crate::message::{Reason, StatusCode, Violation};
+use crate::settings::Level;
+
+/// Something that happened to one client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs)] // `peer` is the address, `name` the client's name
+pub enum Report {
+    /// A session began.
+    Joined { peer: String, name: String, timezone: String },
+    /// A session ended.
+    Left { peer: String, name: String, reason: Reason },
+    /// A client was answered with Error: it broke the protocol or was not let in.
+    Refused { peer: String, name: Option<String>, violation: Violation },
+    /// A message was refused; the connection stays.
+    MessageRefused { name: String, id: u64, code: StatusCode },
+    /// The handler panicked on a call for this client.
+    HandlerPanicked { name: String },
+    /// A connection could not be taken, or served; the words say why.
+    Trouble { what: &'static str, error: String },
+}
+
+impl Report {
+    /// How much it matters.
+    pub fn level(&self) -> Level {
+        match self {
+            Report::HandlerPanicked { .. } | Report::Trouble { .. } => Level::Error,
+            Report::Refused { .. } => Level::Warn,
+            Report::Left { reason: Reason::TooSlow, .. } => Level::Warn,
+            Report::Joined { .. } | Report::Left { .. } => Level::Info,
+            Report::MessageRefused { .. } => Level::Debug,
+        }
+    }
+}
+
+/// One word for what happened, then `key=value` pairs, escaped.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Report::Joined { peer, name, timezone } => {
+                write!(f, "joined name={} peer={}", Value(name), Value(peer))?;
+                if timezone.is_empty() {
+                    return Ok(());
+                }
+                write!(f, " timezone={}", Value(timezone))
+            }
+            Report::Left { peer, name, reason } => {
+                let reason = reason.to_string();
+                write!(
+                    f,
+                    "left name={} peer={} reason={}",
+                    Value(name),
+                    Value(peer),
+                    Value(&reason)
+                )
+            }
+            Report::Refused { peer, name, violation } => {
+                write!(f, "refused peer={} code={}", Value(peer), violation.code.number())?;
+                if let Some(name) = name {
+                    write!(f, " name={}", Value(name))?;
+                }
+                write!(f, " reason={}", Value(&violation.to_string()))
+            }
+            Report::MessageRefused { name, id, code } => {
+                let reason = code.to_string();
+                write!(f, "message-refused name={} id={id} reason={}", Value(name), Value(&reason))
+            }
+            Report::HandlerPanicked { name } => write!(f, "handler-panicked name={}", Value(name)),
+            Report::Trouble { what, error } => {
+                write!(f, "trouble what={} error={}", Value(what), Value(error))
+            }
+        }
+    }
+}
+
+/// A value of a log line: as it is if it is plain, else quoted and escaped.
+struct Value<'a>(&'a str);
+
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = escape(self.0).to_string();
+        let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"=\\".contains(&byte);
+        if !shown.is_empty() && shown.bytes().all(plain) {
+            return f.write_str(&shown);
+        }
+        write!(f, "\"{}\"", shown.replace('"', "\\\""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_says_cannot_forge_a_line_or_a_pair() {
+        let report = Report::Left {
+            peer: "127.0.0.1:1".into(),
+            name: "a\" level=error x=\"\n".into(),
+            reason: Reason::Lost,
+        };
+        assert_eq!(
+            report.to_string(),
+            "left name=\"a\\\" level=error x=\\\"\\n\" peer=127.0.0.1:1 reason=\"connection lost\""
+        );
+    }
+}

@@ -1,0 +1,338 @@
+//! The settings: one table of every key, with its type, default, range and meaning.
+//!
+//! The table below is the only place where a setting is declared. From it come the [`Settings`]
+//! with their defaults, the [`KEYS`] by which text becomes a setting and back, and the settings in
+//! `--help`; `config.ini` and the README are held against it by tests.
+//!
+//! Pure values. How the file, the environment and the command line lie upon each other is the
+//! business of [`layers`](Layers), how a text becomes a value that of `value.rs`.
+
+mod layers;
+mod origin;
+mod value;
+
+use std::time::Duration;
+
+use crate::message::Mode;
+
+pub use layers::Layers;
+pub use origin::{ConfigError, Origin};
+use value::{Address, Choice, Count, Form, Size, Text, Time, in_range};
+pub use value::{Colour, Level};
+
+/// One setting: what it is called, what it means, and its way from text and back.
+#[derive(Debug)]
+pub struct Key {
+    /// The section of `config.ini`, such as `relay`.
+    pub section: &'static str,
+    /// The name in that section, such as `patience`.
+    pub name: &'static str,
+    /// What it means, with its range; one line.
+    pub help: &'static str,
+    set: fn(&mut Settings, &str) -> Result<(), String>,
+    get: fn(&Settings) -> String,
+}
+
+impl Key {
+    /// `section.name`, as behind `--set`.
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+
+    /// The name in the environment: `TCPKIT_SECTION_NAME`.
+    pub fn variable(&self) -> String {
+        format!("TCPKIT_{}_{}", self.section, self.name).to_uppercase()
+    }
+
+    /// The value in `settings`, as it is written in `config.ini` (without quotes).
+    pub fn get(&self, settings: &Settings) -> String {
+        (self.get)(settings)
+    }
+
+    /// Puts the value that `text` means into `settings`.
+    ///
+    /// # Errors
+    /// What is wrong with the text, and what would be right. Nothing is changed then.
+    pub fn set(&self, settings: &mut Settings, text: &str) -> Result<(), String> {
+        (self.set)(settings, text)
+    }
+}
+
+/// `section.field: type as form = default, range;` makes a field, its default and its [`Key`].
+macro_rules! settings {
+    ($($(#[$about:meta])* $section:ident: $struct:ident {
+        $(#[doc = $help:literal]
+          $field:ident: $type:ty as $form:ident = $default:expr $(, $range:expr)?;)+
+    })+) => {
+        /// Every setting, by section. The default is that of `config.ini`.
+        #[derive(Debug, Clone, PartialEq, Eq, Default)]
+        pub struct Settings { $($(#[$about])* pub $section: $struct,)+ }
+
+        $($(#[$about])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $struct { $(#[doc = $help] pub $field: $type,)+ }
+
+        impl Default for $struct {
+            fn default() -> Self {
+                Self { $($field: $default,)+ }
+            }
+        })+
+
+        /// The sections, in the order of `config.ini`.
+        pub static SECTIONS: &[&str] = &[$(stringify!($section)),+];
+
+        /// Every setting, in the order of `config.ini`.
+        pub static KEYS: &[Key] = &[$($(Key {
+            section: stringify!($section),
+            name: stringify!($field),
+            help: $help.trim_ascii(),
+            set: |settings, text| {
+                let value: $type = $form::parse(text)?;
+                $(in_range(&value, &$range, $form::format)?;)?
+                settings.$section.$field = value;
+                Ok(())
+            },
+            get: |settings| $form::format(&settings.$section.$field),
+        },)+)+];
+    };
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+/// What the log holds beside two of the longest frames: the headers of records, and notices.
+const LOG_SPARE: u64 = 4 * KIB;
+
+settings! {
+    /// What the server is and does.
+    server: ServerSettings {
+        /// The address and port to listen on; port 0 takes a free one.
+        bind: String as Address = "127.0.0.1:5001".into();
+        /// What happens to a message: relay gives it to all others, echo back to its sender.
+        mode: Mode as Choice = Mode::Relay;
+        /// How long a shutdown waits for what is queued to leave; up to 1h.
+        drain: Duration as Time = Duration::from_secs(10), Duration::ZERO..=HOUR;
+    }
+    /// What the client is and does.
+    client: ClientSettings {
+        /// The address and port of the server.
+        server: String as Address = "127.0.0.1:5001".into();
+        /// The name that others see; empty: asked for on a terminal, else picked by the server.
+        name: String as Text = String::new();
+        /// The time zone that the server is told (IANA name or UTC+hh:mm); empty: this machine's.
+        timezone: String as Text = String::new();
+        /// A file whose first line is the access token; empty: none.
+        token_file: String as Text = String::new();
+        /// The time between data messages; 1ms to 1d. Not in effect yet.
+        data_interval: Duration as Time = Duration::from_secs(5), MILLISECOND..=24 * HOUR;
+    }
+    /// How a silent peer is told from a dead one.
+    heartbeat: HeartbeatSettings {
+        /// Silence after which heartbeats begin; 1ms to 1d. Not in effect yet.
+        data_threshold: Duration as Time = Duration::from_secs(20), MILLISECOND..=24 * HOUR;
+        /// The time between heartbeats; 1ms to 1d. Not in effect yet.
+        heart_beat_interval: Duration as Time = Duration::from_secs(5), MILLISECOND..=24 * HOUR;
+        /// When a heartbeat counts as missed; 1ms to 1d. Not in effect yet.
+        heart_beat_threshold: Duration as Time = Duration::from_secs(10), MILLISECOND..=24 * HOUR;
+        /// More heartbeats after a missed one; up to 100. Not in effect yet.
+        heart_beat_additional_tries: usize as Count = 3, 0..=100;
+    }
+    /// The log from which every client is served.
+    relay: RelaySettings {
+        /// How many of the latest records a newcomer is given; at most relay.records.
+        history: usize as Count = 0;
+        /// Who joins and leaves is told while at most so many sessions exist.
+        announce: usize as Count = 1000;
+        /// The memory for records; 12KiB to 1TiB, at least 2 x limits.frame + 4KiB.
+        log: u64 as Size = 64 * MIB, 12 * KIB..=TIB;
+        /// How many records the log holds at most; 1 to 1000000000.
+        records: usize as Count = 1_000_000, 1..=1_000_000_000;
+        /// How long in any minute one slow reader may make the senders wait; 1ms to 1m.
+        patience: Duration as Time = Duration::from_secs(2), MILLISECOND..=MINUTE;
+        /// How long a reader that others wait for may take nothing at all; 1ms to 1h.
+        stall: Duration as Time = Duration::from_secs(5), MILLISECOND..=HOUR;
+    }
+    /// What is asked of clients before they are trusted, and after.
+    limits: LimitSettings {
+        /// How many clients may be connected at once; 1 to 1000000.
+        clients: usize as Count = 10_000, 1..=1_000_000;
+        /// How many connections may be in the handshake at once; 1 to 1000000.
+        handshaking: usize as Count = 1000, 1..=1_000_000;
+        /// How long a handshake may take; 1ms to 1h.
+        handshake_time: Duration as Time = Duration::from_secs(10), MILLISECOND..=HOUR;
+        /// The longest frame, and so 1KiB more than the longest message; 4KiB to 64MiB.
+        frame: u32 as Size = MIB as u32, 4096..=64 << 20;
+        /// How long a frame that has begun may take to arrive whole; 1ms to 1h.
+        frame_time: Duration as Time = Duration::from_secs(30), MILLISECOND..=HOUR;
+    }
+    /// Who may connect.
+    access: AccessSettings {
+        /// A file whose first line is the token that clients must show; empty: none is asked for.
+        token_file: String as Text = String::new();
+    }
+    /// What is written to stderr, and how output looks.
+    log: LogSettings {
+        /// The least important that is written: error, warn, info or debug.
+        level: Level as Choice = Level::Info;
+        /// Colour: auto (on a terminal, unless NO_COLOR is set), always or never.
+        colour: Colour as Choice = Colour::Auto;
+    }
+}
+
+/// Two settings that are each in range, and do not go together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Conflict {
+    paths: [&'static str; 2],
+    problem: String,
+}
+
+impl Settings {
+    /// Checks every range, and what must hold between settings: for settings made by a program.
+    /// Those of [`Layers`] are checked.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub fn check(&self) -> Result<(), String> {
+        let mut copy = self.clone();
+        for key in KEYS {
+            let text = key.get(self);
+            key.set(&mut copy, &text)
+                .map_err(|problem| format!("{} = '{text}': {problem}", key.path()))?;
+        }
+        self.conflict().map_or(Ok(()), |conflict| Err(conflict.problem))
+    }
+
+    fn conflict(&self) -> Option<Conflict> {
+        let RelaySettings { history, log, records, .. } = self.relay;
+        let least = 2 * u64::from(self.limits.frame) + LOG_SPARE;
+        if history > records {
+            let problem = format!("relay.history = {history} is above relay.records = {records}");
+            return Some(Conflict { paths: ["relay.history", "relay.records"], problem });
+        }
+        if log < least {
+            let [log, frame, least] =
+                [log, self.limits.frame.into(), least].map(crate::units::format_size);
+            let problem = format!(
+                "relay.log = {log} is too small for limits.frame = {frame}: \
+                 2 x limits.frame + 4KiB = {least} is needed"
+            );
+            return Some(Conflict { paths: ["relay.log", "limits.frame"], problem });
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(path: &str) -> &'static Key {
+        KEYS.iter().find(|key| key.path() == path).expect("a known key")
+    }
+
+    #[test]
+    fn every_default_is_in_range_and_survives_its_text() {
+        let mut settings = Settings::default();
+        for key in KEYS {
+            let text = key.get(&settings);
+            assert_eq!(key.set(&mut settings, &text), Ok(()), "{}", key.path());
+        }
+        assert_eq!(settings, Settings::default());
+        assert_eq!(settings.check(), Ok(()));
+    }
+
+    #[test]
+    fn config_ini_holds_every_key_in_order_with_its_default() {
+        let text = include_str!("../../config.ini");
+        let sections = crate::ini::parse(text.as_bytes()).expect("config.ini is INI");
+        let in_file: Vec<_> = sections
+            .iter()
+            .flat_map(|section| section.entries.iter().map(move |entry| (section.name, entry)))
+            .map(|(section, entry)| (section, entry.key, entry.value.clone().into_owned()))
+            .collect();
+        let defaults = Settings::default();
+        let expected: Vec<_> =
+            KEYS.iter().map(|key| (key.section, key.name, key.get(&defaults))).collect();
+        assert_eq!(in_file, expected);
+
+        let mut layers = Layers::new();
+        layers.file("config.ini", text.as_bytes()).expect("config.ini is valid");
+        assert_eq!(layers.settings(), Ok(defaults));
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_and_change_nothing() {
+        let mut settings = Settings::default();
+        for (path, text, words) in [
+            ("server.drain", "2h", "it must be between 0 and 1h"),
+            ("relay.patience", "0", "it must be between 1ms and 60"),
+            ("relay.stall", "-1", "a duration is seconds (5, 0.5) or has a unit (250ms, 2m, 1h)"),
+            ("relay.log", "4096", "it must be between 12KiB and 1TiB"),
+            ("relay.records", "0", "it must be between 1 and 1000000000"),
+            ("relay.history", "-1", "a whole number is needed"),
+            ("relay.history", "1.5", "a whole number is needed"),
+            ("limits.clients", "0", "it must be between 1 and 1000000"),
+            ("limits.frame", "4095", "it must be between 4KiB and 64MiB"),
+            ("limits.frame", "65MiB", "it must be between 4KiB and 64MiB"),
+            ("limits.frame", "5GiB", "it must be below 4GiB"),
+            ("heartbeat.heart_beat_additional_tries", "101", "it must be between 0 and 100"),
+            ("server.mode", "chat", "it must be relay or echo"),
+            (
+                "server.mode",
+                "turn",
+                "it comes with a later version; until then it must be relay or echo",
+            ),
+            ("log.level", "loud", "it must be error, warn, info or debug"),
+            ("log.colour", "", "it must be auto, always or never"),
+            ("server.bind", "localhost", "an address needs a port: 127.0.0.1:5001"),
+            ("client.server", "here:70000", "an address needs a port: 127.0.0.1:5001"),
+            ("client.name", "a\nb", "control characters are not allowed"),
+        ] {
+            assert_eq!(key(path).set(&mut settings, text), Err(words.into()), "{path} = {text}");
+        }
+        assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn values_of_each_form_are_taken() {
+        let mut settings = Settings::default();
+        for (path, text) in [
+            ("server.bind", "[::1]:0"),
+            ("server.mode", "Echo"),
+            ("server.drain", "250ms"),
+            ("client.name", "alice #1"),
+            ("limits.frame", "64KiB"),
+            ("log.level", "debug"),
+        ] {
+            assert_eq!(key(path).set(&mut settings, text), Ok(()), "{path} = {text}");
+        }
+        assert_eq!(settings.server.bind, "[::1]:0");
+        assert_eq!(settings.server.mode, Mode::Echo);
+        assert_eq!(settings.server.drain, Duration::from_millis(250));
+        assert_eq!(settings.client.name, "alice #1");
+        assert_eq!(settings.limits.frame, 65_536);
+        assert!(settings.log.level > Level::Info);
+    }
+
+    #[test]
+    fn settings_made_by_a_program_are_checked_too() {
+        let mut settings = Settings::default();
+        settings.limits.clients = 0;
+        let words = "limits.clients = '0': it must be between 1 and 1000000";
+        assert_eq!(settings.check(), Err(words.into()));
+
+        let mut settings = Settings::default();
+        settings.relay.history = settings.relay.records + 1;
+        let words = "relay.history = 1000001 is above relay.records = 1000000";
+        assert_eq!(settings.check(), Err(words.into()));
+
+        let mut settings = Settings::default();
+        settings.relay.log = MIB;
+        let words = "relay.log = 1MiB is too small for limits.frame = 1MiB: \
+                     2 x limits.frame + 4KiB = 2052KiB is needed";
+        assert_eq!(settings.check(), Err(words.into()));
+    }
+}
