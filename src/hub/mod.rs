@@ -321,3 +321,6 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,7 @@ impl Core {
 
     #[cold]
     fn has_room_after_all(&mut self, size: usize) -> bool {
+        self.spread(); // so that idle means that nothing is left to send
         let head = self.ledger.log.head();
         let mut floor = head;
         for (_, link) in self.links.iter_mut() {

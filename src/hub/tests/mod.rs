@@ -1,0 +1,6 @@
+//! The hub's rules, driven without sockets and in virtual time.
+
+mod dialogue;
+mod endings;
+mod harness;
+mod slow_readers;
