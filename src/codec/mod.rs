@@ -10,6 +10,7 @@ mod decode;
 mod encode;
 
 pub use decode::decode;
+pub(crate) use encode::put_relayed;
 
 /// A stream of unknown size, on the wire.
 const UNKNOWN_SIZE: u64 = u64::MAX;
