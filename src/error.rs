@@ -61,7 +61,7 @@ pub enum Error {
         /// The largest body in bytes.
         limit: usize,
     },
-    /// A name or token has more bytes than its field in the handshake can hold.
+    /// A name or token has more bytes than its field can hold.
     FieldTooLong(&'static str),
     /// Received events fill the memory set aside for them while nobody takes them: call
     /// [`recv`](crate::Connection::recv), or make the connection
@@ -83,6 +83,10 @@ pub enum Waiting {
     Confirmation,
     /// The answer to a Ping.
     Pong,
+    /// The answer to a Terminate.
+    Goodbye,
+    /// Any frame, at the far end of a connection in memory.
+    Frame,
 }
 
 impl fmt::Display for Waiting {
@@ -92,6 +96,8 @@ impl fmt::Display for Waiting {
             Waiting::Event => "event",
             Waiting::Confirmation => "confirmation",
             Waiting::Pong => "answer to a ping",
+            Waiting::Goodbye => "answer to a goodbye",
+            Waiting::Frame => "frame",
         })
     }
 }

@@ -1,21 +1,61 @@
-//! tcpkit
+#![doc = include_str!("../README.md")]
+//!
+//! # How the crate is built
+//!
+//! What decides about order, time or bytes is pure: no socket, thread, lock, clock or print. What
+//! has those decides nothing. A module imports only from its own floor or one below; a test holds
+//! the pure floors to it.
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 6 programs | `programs`, `src/bin` |
+//! | 5 services | [`server`] |
+//! | 4 shell | `connection`, `transport`, [`memory`] |
+//! | 3 machines | [`hub`] (the server), `client_session` (the client) |
+//! | 2 rules | [`frame`], [`codec`], [`log`], [`name`], `outbox`, `ini`, `arguments`, `timezone` |
+//! | 1 vocabulary | [`message`], [`event`], [`error`], [`report`], [`settings`], [`handler`], [`escape`] |
+#![forbid(unsafe_code)]
+
 pub mod codec;
 pub mod error;
 pub mod escape;
 pub mod event;
 pub mod frame;
-pub mod log;
-pub mod message;
-pub mod name;
-pub mod arguments;
-pub mod ini;
-pub mod nearest;
-pub mod settings;
-pub mod units;
 pub mod handler;
 pub mod hub;
+pub mod log;
+pub mod memory;
+pub mod message;
+pub mod name;
 pub mod report;
+pub mod server;
+pub mod settings;
+
+#[doc(hidden)]
+pub mod arguments;
+#[doc(hidden)]
+pub mod clock;
+#[doc(hidden)]
+pub mod ini;
+#[doc(hidden)]
+pub mod nearest;
+#[doc(hidden)]
+pub mod programs;
+#[doc(hidden)]
+pub mod timezone;
+#[doc(hidden)]
+pub mod units;
+
+mod client_session;
+mod connection;
+mod end;
+mod outbox;
+mod transport;
+
+pub use connection::{Builder, Connection, Events};
+pub use end::End;
+pub use error::Error;
+pub use event::{Event, Fate, Receipt};
 pub use handler::{Echo, Handler, Member, Message, Refusal, Relay};
 pub use hub::Room;
-pub mod server;
 pub use server::{Server, ServerBuilder, ServerHandle};

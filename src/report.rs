@@ -31,8 +31,7 @@ impl Report {
     pub fn level(&self) -> Level {
         match self {
             Report::HandlerPanicked { .. } | Report::Trouble { .. } => Level::Error,
-            Report::Refused { .. } => Level::Warn,
-            Report::Left { reason: Reason::TooSlow, .. } => Level::Warn,
+            Report::Refused { .. } | Report::Left { reason: Reason::TooSlow, .. } => Level::Warn,
             Report::Joined { .. } | Report::Left { .. } => Level::Info,
             Report::MessageRefused { .. } => Level::Debug,
         }

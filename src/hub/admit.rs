@@ -19,6 +19,8 @@ use crate::report::Report;
 
 /// The names in Present take at most this many bytes.
 const PRESENT_MAX: usize = 64 * 1024;
+/// What Present takes beside the names, in a frame's length: the kind, and how many there are.
+const PRESENT_HEADER: usize = 5;
 /// Kind and nonce: what the length field of the shortest Ping says.
 const PING_LENGTH: usize = 9;
 
@@ -186,12 +188,13 @@ impl Core {
         if self.mode == Mode::Echo {
             return;
         }
+        let most = PRESENT_MAX.min(self.rules.frame_max as usize - PRESENT_HEADER);
         let mut size = 0;
         let names = self.sessions.iter().map(|(_, session)| &*session.name);
         let names = names
             .take_while(|name| {
                 size += 2 + name.len();
-                size <= PRESENT_MAX
+                size <= most
             })
             .collect();
         let present = Frame::Present { total: self.sessions.len() as u32, names };

@@ -19,6 +19,9 @@ const HELPER_BYTES: u64 = 32 * 1024;
 /// So many ranges of records go into one order: the system's limit for one vectored write is 1,024.
 const ORDER_RANGES: usize = 56;
 
+/// So much memory a client keeps for what it is owed; more only while it is owed more.
+const OWED_KEPT: usize = 256;
+
 /// Who asks for an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
@@ -134,7 +137,9 @@ impl Hub {
             link.took_at = at.now;
             link.service = Service::Writing;
         }
-        std::mem::swap(&mut order.owed, &mut link.owed);
+        order.owed.extend_from_slice(&link.owed);
+        link.owed.clear();
+        link.owed.shrink_to(OWED_KEPT);
         if link.takes_records() {
             let most = if who == Who::Helper { HELPER_BYTES } else { ORDER_BYTES };
             link.order_records(log, order, most);

@@ -19,13 +19,8 @@ const DETAIL_MAX: usize = 256;
 /// What a record takes beside the message that it comes from: `seq`, time, and a name.
 const RECORD_MARGIN: usize = 128;
 
-/// What a client asks for in one frame. Bodies are not judged yet.
-enum Asked<'a> {
-    Message(Message<'a>),
-    NotUtf8,
-    Move,
-    TooLarge,
-}
+/// A message that a handler may see, or why it may not.
+type Judged<'a> = Result<Message<'a>, Refusal>;
 
 impl Hub {
     /// Takes every whole frame that `framer` holds, in order, as far as there is room for it.
@@ -111,17 +106,18 @@ impl Hub {
                 let words = format!("a client does not send kind 0x{known:02x}");
                 Err(Violation::new(ErrorCode::UnknownKind, words))
             }
-            _ => self.take_control(id, session, &decode(raw)?, at),
+            _ => Ok(self.take_control(id, session, &decode(raw)?, at)),
         }
     }
 
+    /// Takes a frame that is no message. False if the stage may have changed.
     fn take_control(
         &mut self,
         id: LinkId,
         session: SessionId,
         frame: &Frame<'_>,
         at: Moment,
-    ) -> Result<bool, Violation> {
+    ) -> bool {
         match frame {
             Frame::Ping { nonce } => {
                 self.core.spread();
@@ -135,15 +131,15 @@ impl Hub {
             }
             Frame::Terminate { reason, .. } => {
                 self.client_terminates(id, *reason, at);
-                return Ok(false);
+                return false;
             }
             Frame::TerminateAck => {
                 self.client_acknowledges(id, at);
-                return Ok(false);
+                return false;
             }
             Frame::Error { code, detail } => {
                 self.client_complains(id, *code, detail, at);
-                return Ok(false);
+                return false;
             }
             Frame::StreamOpen { stream, .. } => {
                 let (code, detail) = (StatusCode::Refused, Cow::Borrowed("no streams here yet"));
@@ -151,7 +147,7 @@ impl Hub {
             }
             _ => {} // hints; stream frames behind an Open that was refused
         }
-        Ok(true)
+        true
     }
 
     #[inline]
@@ -169,12 +165,10 @@ impl Hub {
             return Ok(true);
         }
         let message = match asked {
-            Asked::Message(message) => message,
-            Asked::NotUtf8 => return self.core.refuse_message(link, session, id, not_utf8()),
-            Asked::Move => return self.core.refuse_message(link, session, id, not_your_turn()),
-            Asked::TooLarge => {
-                let refusal = self.core.too_large();
-                return self.core.refuse_message(link, session, id, refusal);
+            Ok(message) => message,
+            Err(refusal) => {
+                self.core.refuse_message(link, session, id, refusal);
+                return Ok(true);
             }
         };
         let core = &mut self.core;
@@ -189,7 +183,10 @@ impl Hub {
                 }
                 Ok(true)
             }
-            Ok(Err(refusal)) => self.core.refuse_message(link, session, id, refusal),
+            Ok(Err(refusal)) => {
+                self.core.refuse_message(link, session, id, refusal);
+                Ok(true)
+            }
             Err(_) => {
                 self.put_out_after_panic(link, at);
                 Ok(false)
@@ -206,31 +203,23 @@ impl Core {
 
     /// Decodes a message and judges its body, not its number.
     #[inline]
-    fn judge<'a>(&self, raw: &RawFrame<'a>) -> Result<(u64, Asked<'a>), Violation> {
+    fn judge<'a>(&self, raw: &RawFrame<'a>) -> Result<(u64, Judged<'a>), Violation> {
         let largest = self.body_max();
-        let text = |body: &'a [u8], message: fn(&'a str) -> Message<'a>| match str::from_utf8(body)
-        {
-            _ if body.len() > largest => Asked::TooLarge,
-            Ok(text) => Asked::Message(message(text)),
-            Err(_) => Asked::NotUtf8,
+        let text = |body: &'a [u8]| match str::from_utf8(body) {
+            _ if body.len() > largest => Err(too_large(largest)),
+            Ok(text) => Ok(text),
+            Err(_) => Err(not_utf8()),
         };
         Ok(match decode(raw)? {
-            Frame::Text { id, body } => (id, text(body, Message::Text)),
-            Frame::Bytes { id, body } if body.len() > largest => (id, Asked::TooLarge),
-            Frame::Bytes { id, body } => (id, Asked::Message(Message::Bytes(body))),
-            Frame::Direct { id, body, .. } if body.len() > largest => (id, Asked::TooLarge),
-            Frame::Direct { id, to, body } => match str::from_utf8(body) {
-                Ok(text) => (id, Asked::Message(Message::Direct { to, text })),
-                Err(_) => (id, Asked::NotUtf8),
-            },
-            Frame::Move { id, .. } => (id, Asked::Move),
+            Frame::Text { id, body } => (id, text(body).map(Message::Text)),
+            Frame::Direct { id, to, body } => {
+                (id, text(body).map(|text| Message::Direct { to, text }))
+            }
+            Frame::Bytes { id, body } if body.len() > largest => (id, Err(too_large(largest))),
+            Frame::Bytes { id, body } => (id, Ok(Message::Bytes(body))),
+            Frame::Move { id, .. } => (id, Err(not_your_turn())),
             _ => return Err(Violation::new(ErrorCode::UnknownKind, "no message")),
         })
-    }
-
-    fn too_large(&self) -> Refusal {
-        let detail = format!("a body has at most {} bytes", self.body_max());
-        Refusal { code: StatusCode::TooLarge, detail }
     }
 
     /// Whether one more frame that needs this much room may be taken from a client now.
@@ -264,19 +253,13 @@ impl Core {
     }
 
     #[cold]
-    fn refuse_message(
-        &mut self,
-        link: LinkId,
-        session: SessionId,
-        id: u64,
-        refusal: Refusal,
-    ) -> Result<bool, Violation> {
+    fn refuse_message(&mut self, link: LinkId, session: SessionId, id: u64, refusal: Refusal) {
         let Refusal { code, mut detail } = refusal;
         let code = if code == StatusCode::Accepted { StatusCode::Refused } else { code };
         while detail.len() > DETAIL_MAX || !detail.is_char_boundary(detail.len()) {
             detail.pop();
         }
-        let Some(sender) = self.sessions.get_mut(session) else { return Ok(false) };
+        let Some(sender) = self.sessions.get_mut(session) else { return };
         sender.refuse(id, code, &detail);
         let ask = sender.ask();
         self.reports.push(Report::MessageRefused { name: sender.name.clone(), id, code });
@@ -284,7 +267,6 @@ impl Core {
         if let Some(nonce) = ask {
             self.owe(link, &Frame::Ping { nonce });
         }
-        Ok(true)
     }
 
     /// Sends the status of a message that came before.
@@ -300,6 +282,11 @@ impl Core {
         let detail = Cow::Owned(detail);
         self.owe(link, &Frame::Status { id, code, detail });
     }
+}
+
+fn too_large(largest: usize) -> Refusal {
+    let detail = format!("a body has at most {largest} bytes");
+    Refusal { code: StatusCode::TooLarge, detail }
 }
 
 fn not_utf8() -> Refusal {

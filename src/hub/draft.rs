@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 
+use crate::codec::put_relayed;
 use crate::log::{Audience, SessionId};
-use crate::message::{Frame, Reason};
+use crate::message::{Frame, Reason, kind};
 
 /// A record that has no `seq` yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,13 +65,20 @@ impl Draft<'_> {
     #[inline]
     pub fn encode(&self, seq: u64, time_ms: u64, out: &mut Vec<u8>) {
         match self {
-            Draft::Text { from, body } => Frame::RelayedText { seq, time_ms, from, body },
-            Draft::Bytes { from, body } => Frame::RelayedBytes { seq, time_ms, from, body },
-            Draft::Direct { from, body } => Frame::RelayedDirect { seq, time_ms, from, body },
-            Draft::Joined { name } => Frame::Joined { seq, time_ms, name },
-            Draft::Left { reason, name } => Frame::Left { seq, time_ms, reason: *reason, name },
+            Draft::Text { from, body } => {
+                put_relayed(out, kind::RELAYED_TEXT, (seq, time_ms), from, body.as_bytes());
+            }
+            Draft::Bytes { from, body } => {
+                put_relayed(out, kind::RELAYED_BYTES, (seq, time_ms), from, body);
+            }
+            Draft::Direct { from, body } => {
+                put_relayed(out, kind::RELAYED_DIRECT, (seq, time_ms), from, body.as_bytes());
+            }
+            Draft::Joined { name } => Frame::Joined { seq, time_ms, name }.encode(out),
+            Draft::Left { reason, name } => {
+                Frame::Left { seq, time_ms, reason: *reason, name }.encode(out);
+            }
         }
-        .encode(out);
     }
 
     /// The same draft, borrowing nothing.

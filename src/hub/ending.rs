@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::draft::{Draft, Proposal};
 use super::link::{Blocked, LinkId, Service, Stage};
 use super::room::Room;
+use super::session::Session;
 use super::{Core, DRAIN_TIME, Hub, Moment};
 use crate::log::{Audience, SessionId};
 use crate::message::{ErrorCode, Frame, Reason, Violation};
@@ -48,7 +49,7 @@ impl Hub {
     pub(super) fn leave_if_settled(&mut self, id: LinkId, at: Moment) {
         let Some(link) = self.core.links.get_mut(id.0) else { return };
         let (session, reason) = (link.session, link.reason);
-        let settled = self.core.sessions.get(session).is_none_or(|session| session.is_settled());
+        let settled = self.core.sessions.get(session).is_none_or(Session::is_settled);
         if link.stage != Stage::Leaving || link.last_position.is_some() || !settled {
             return;
         }
@@ -197,16 +198,14 @@ impl Hub {
         let rules = &self.core.rules;
         let link = self.core.links.get(id.0)?;
         if link.deadline.is_some_and(due) {
-            match link.stage {
-                Stage::Greeting => self.refuse(id, handshake_timed_out(), at),
-                _ => {
-                    self.core.end_service(id);
-                    self.core.unblock(id);
-                    self.core.relieve(id, at.now);
-                    dead.push(id);
-                    return None;
-                }
+            if link.stage != Stage::Greeting {
+                self.core.end_service(id);
+                self.core.unblock(id);
+                self.core.relieve(id, at.now);
+                dead.push(id);
+                return None;
             }
+            self.refuse(id, handshake_timed_out(), at);
         } else if let Some(since) = link.frame_since
             && due(since + rules.frame_time)
         {

@@ -146,12 +146,7 @@ impl fmt::Debug for Core {
 
 impl Hub {
     /// A hub without clients.
-    pub fn new(
-        rules: Rules,
-        handler: Arc<dyn Handler>,
-        commit: Commit,
-        new_key: NewKey,
-    ) -> Self {
+    pub fn new(rules: Rules, handler: Arc<dyn Handler>, commit: Commit, new_key: NewKey) -> Self {
         let log = Log::new(rules.log_bytes, rules.log_records);
         let core = Core {
             mode: handler.mode(),

@@ -24,22 +24,17 @@ pub(super) struct Crew {
 
 impl Crew {
     /// Starts a thread, and joins those that have ended since.
-    pub(super) fn spawn(
-        &self,
-        name: &str,
-        task: impl FnOnce() + Send + 'static,
-    ) -> io::Result<()> {
+    pub(super) fn spawn(&self, name: &str, task: impl FnOnce() + Send + 'static) -> io::Result<()> {
         self.join_ended();
         let members = Arc::clone(&self.members);
         // Held until the thread is entered, so that it cannot end before.
         let mut entering = self.lock();
-        let handle = thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(
-            move || {
+        let handle =
+            thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || {
                 task();
                 let ending = thread::current().id();
                 members.lock().unwrap_or_else(PoisonError::into_inner).ending.push(ending);
-            },
-        )?;
+            })?;
         entering.running.insert(handle.thread().id(), handle);
         Ok(())
     }

@@ -50,9 +50,8 @@ impl Shared {
         while let Some(id) = work.get(index).copied() {
             index += 1;
             let Some(socket) = self.socket(id) else { continue };
-            let mut step = self.enter(at, work, |hub, at| {
-                hub.next_write(id, order, Who::Visitor, at)
-            });
+            let mut step =
+                self.enter(at, work, |hub, at| hub.next_write(id, order, Who::Visitor, at));
             while step == Step::Write {
                 let count = write_without_blocking(&socket, order);
                 let (lags, next) = self.enter(at, work, |hub, at| {
@@ -88,9 +87,8 @@ impl Shared {
     /// The helper's life: writes that block, until there is nothing left to write.
     fn catch_up(self: &Arc<Self>, id: LinkId, socket: &TcpStream) {
         let (mut order, mut work) = (Order::default(), Vec::new());
-        let mut step = self.enter(moment(), &mut work, |hub, at| {
-            hub.next_write(id, &mut order, Who::Helper, at)
-        });
+        let mut step = self
+            .enter(moment(), &mut work, |hub, at| hub.next_write(id, &mut order, Who::Helper, at));
         while step == Step::Write {
             let count = write_some(socket, &order).ok();
             step = self.enter(moment(), &mut work, |hub, at| {

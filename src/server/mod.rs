@@ -62,18 +62,21 @@ impl fmt::Debug for ServerBuilder {
 impl ServerBuilder {
     /// The settings: of these, the sections `relay` and `limits` count here, and `server.mode`
     /// where no handler is given.
+    #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
     /// What to do with messages, in place of what `server.mode` says.
+    #[must_use]
     pub fn handler(mut self, handler: impl Handler) -> Self {
         self.handler = Some(Arc::new(handler));
         self
     }
 
     /// The access token that clients must show; by default, and if it is empty, none.
+    #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = token.into();
         self
@@ -82,6 +85,7 @@ impl ServerBuilder {
     /// Calls `report` with what an operator may want to know; by default nobody is told. It is
     /// called on the server's threads, several at once, and holds up the client whose thread it
     /// is, but nobody else.
+    #[must_use]
     pub fn on_report(mut self, report: impl Fn(&Report) + Send + Sync + 'static) -> Self {
         self.on_report = Box::new(report);
         self
@@ -214,7 +218,10 @@ impl ServerHandle {
     /// Blocks until all that is done: at most `deadline`, and what a handler that is running, or
     /// the closure given to [`ServerBuilder::on_report`], takes to return. True if every client
     /// had gone in time.
-    #[expect(clippy::must_use_candidate, reason = "most callers have nothing to do with the answer")]
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "most callers have nothing to do with the answer"
+    )]
     pub fn shutdown(mut self, deadline: Duration) -> bool {
         self.stop(deadline)
     }

@@ -10,7 +10,11 @@ use super::shared::{Shared, moment};
 /// Starts the timer's thread.
 pub(super) fn start(shared: &Arc<Shared>) -> io::Result<()> {
     let timing = Arc::clone(shared);
-    shared.crew.spawn("tcpkit-timer", move || while timing.wait_until_due() { timing.tick() })
+    shared.crew.spawn("tcpkit-timer", move || {
+        while timing.wait_until_due() {
+            timing.tick();
+        }
+    })
 }
 
 impl Shared {

@@ -247,3 +247,16 @@ fn a_handler_of_ones_own_and_its_panic() {
     bench.say(bob, &text(1, "who"));
     assert_eq!(bench.heard_lines(bob).len(), 2, "the server goes on");
 }
+
+#[test]
+fn present_fits_into_a_frame_however_many_there_are() {
+    let mut bench = Bench::new(Rules { frame_max: 4096, announce: 0, ..rules() });
+    for number in 0..99 {
+        bench.join(&format!("{number:0>60}"));
+    }
+    let last = bench.connect();
+    bench.say(last, &init("last"));
+    let present = &bench.heard(last)[1];
+    assert!(present.len() <= 4 + 4096 && present.len() > 4000, "{} bytes", present.len());
+    assert_eq!(present[5..9], 100u32.to_be_bytes());
+}

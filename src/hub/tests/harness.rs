@@ -129,8 +129,12 @@ impl Bench {
             self.reports.append(&mut self.hub.take_reports());
             if self.hub.take_wake() {
                 let blocked = |wire: &Wire| wire.taken == Taken::Blocked;
-                let ids: Vec<_> =
-                    self.wires.iter().filter(|(_, wire)| blocked(wire)).map(|(id, _)| *id).collect();
+                let ids: Vec<_> = self
+                    .wires
+                    .iter()
+                    .filter(|(_, wire)| blocked(wire))
+                    .map(|(id, _)| *id)
+                    .collect();
                 ids.into_iter().for_each(|id| self.receive(LinkId(id)));
                 continue;
             }

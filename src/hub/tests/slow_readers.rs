@@ -54,10 +54,16 @@ fn torn_writes_at_any_byte_lose_and_mix_nothing() {
         let sent_to_bob = std::mem::take(&mut bench.wire(bob).sent);
         let heard: Vec<_> = split(&sent_to_bob).iter().map(|frame| show(frame)).collect();
         let number = |line: &str| line.split(' ').nth(1).and_then(|word| word.parse::<u64>().ok());
-        let texts: Vec<_> =
-            heard.iter().filter(|line| line.starts_with("alice: ")).filter_map(|l| number(l)).collect();
-        let pongs: Vec<_> =
-            heard.iter().filter(|line| line.starts_with("pong")).filter_map(|l| number(l)).collect();
+        let texts: Vec<_> = heard
+            .iter()
+            .filter(|line| line.starts_with("alice: "))
+            .filter_map(|l| number(l))
+            .collect();
+        let pongs: Vec<_> = heard
+            .iter()
+            .filter(|line| line.starts_with("pong"))
+            .filter_map(|l| number(l))
+            .collect();
         assert_eq!(texts, (1..=sent).collect::<Vec<_>>(), "seed {seed}");
         assert_eq!(pongs, (1..=pings).collect::<Vec<_>>(), "seed {seed}");
         let last = heard.iter().rev().find(|line| line.starts_with("status"));
@@ -180,7 +186,10 @@ fn one_that_does_not_take_what_it_is_owed_is_not_read_and_then_let_go() {
     while bench.say(bob, &Frame::Ping { nonce }) == Taken::All {}
     bench.pass(Duration::from_millis(5_100));
     assert_eq!(bench.hub.sessions(), 1);
-    assert_eq!(bench.heard_lines(alice).last().map(String::as_str), Some("bob left: too slow a reader"));
+    assert_eq!(
+        bench.heard_lines(alice).last().map(String::as_str),
+        Some("bob left: too slow a reader")
+    );
 }
 
 #[test]

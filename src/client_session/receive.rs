@@ -1,0 +1,209 @@
+//! What the machine does with each frame that comes.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
+
+use super::{ClientSession, FRAME_MAX_CEILING, Phase};
+use crate::codec::decode;
+use crate::end::End;
+use crate::event::{Event, Receipt};
+use crate::frame::{HANDSHAKE_FRAME_MAX, RawFrame};
+use crate::message::{ErrorCode, Frame, StatusCode, VERSION, Violation, kind};
+
+impl ClientSession {
+    /// Takes one frame from the server. What is wrong with it becomes the end of the session.
+    pub(crate) fn receive(&mut self, raw: &RawFrame<'_>) {
+        if let Err(violation) = self.take(raw) {
+            self.violated(violation);
+        }
+    }
+
+    fn take(&mut self, raw: &RawFrame<'_>) -> Result<(), Violation> {
+        match self.phase {
+            Phase::Ended(_) => return Ok(()),
+            Phase::Closing { peer_is_done: true } if raw.kind != kind::TERMINATE_ACK => {
+                return Ok(());
+            }
+            _ => {}
+        }
+        if !kind::sent_by_server(raw.kind) {
+            let words = format!("a server never sends kind 0x{:02x}", raw.kind);
+            return Err(Violation::new(ErrorCode::UnknownKind, words));
+        }
+        let frame = decode(raw)?;
+        if matches!(self.phase, Phase::Handshake) {
+            self.take_in_handshake(frame)
+        } else {
+            self.take_in_dialogue(frame)
+        }
+    }
+
+    fn take_in_handshake(&mut self, frame: Frame<'_>) -> Result<(), Violation> {
+        match frame {
+            Frame::InitAck { version, mode, frame_max, name, .. } => {
+                if version != VERSION {
+                    let words = format!("the answer to version {VERSION} is version {version}");
+                    return Err(Violation::new(ErrorCode::UnsupportedVersion, words));
+                }
+                if frame_max < HANDSHAKE_FRAME_MAX {
+                    let words = format!("a frame_max of {frame_max}");
+                    return Err(Violation::new(ErrorCode::Malformed, words));
+                }
+                self.frame_max = frame_max.min(FRAME_MAX_CEILING);
+                self.mode = mode;
+                name.clone_into(&mut self.name);
+                self.phase = Phase::Open;
+            }
+            // No Ack: a client is silent until InitAck.
+            Frame::Terminate { reason, retry_after_ms, detail } => {
+                self.outgoing.clear();
+                self.end(terminated(reason, retry_after_ms, detail));
+            }
+            Frame::Error { code, detail } => {
+                self.end(End::Refused { code, detail: detail.into_owned() });
+            }
+            Frame::Hint { .. } => {}
+            _ => return Err(out_of_order("a frame before InitAck")),
+        }
+        Ok(())
+    }
+
+    fn take_in_dialogue(&mut self, frame: Frame<'_>) -> Result<(), Violation> {
+        match frame {
+            Frame::RelayedText { .. }
+            | Frame::RelayedBytes { .. }
+            | Frame::RelayedDirect { .. }
+            | Frame::Joined { .. }
+            | Frame::Left { .. }
+            | Frame::Uploaded { .. }
+            | Frame::TurnEnded { .. } => self.take_record(&frame)?,
+            Frame::Status { id, code, detail } => self.take_status(id, code, detail)?,
+            Frame::Present { total, names } if self.keep.records => {
+                let names = names.into_iter().map(str::to_owned).collect();
+                self.keep_event(Event::Present { total, names });
+            }
+            Frame::Ping { nonce } => Frame::Pong { nonce }.encode(&mut self.outgoing),
+            Frame::Pong { nonce } if !self.has_pong(nonce) => {
+                self.forget_ping(nonce);
+                self.answers += 1;
+            }
+            Frame::Terminate { reason, retry_after_ms, detail } => {
+                Frame::TerminateAck.encode(&mut self.outgoing);
+                if self.is_closing() {
+                    self.phase = Phase::Closing { peer_is_done: true };
+                } else {
+                    self.end(terminated(reason, retry_after_ms, detail));
+                }
+            }
+            Frame::TerminateAck if self.is_closing() => self.end(End::Closed { answered: true }),
+            Frame::Error { code, detail } => {
+                self.end(End::Refused { code, detail: detail.into_owned() });
+            }
+            Frame::InitAck { .. } => return Err(out_of_order("a second InitAck")),
+            // Turns and streams, answers that nobody waits for, hints: legal, and of no meaning.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_record(&mut self, frame: &Frame<'_>) -> Result<(), Violation> {
+        let (Frame::RelayedText { seq, time_ms, .. }
+        | Frame::RelayedBytes { seq, time_ms, .. }
+        | Frame::RelayedDirect { seq, time_ms, .. }
+        | Frame::Joined { seq, time_ms, .. }
+        | Frame::Left { seq, time_ms, .. }
+        | Frame::Uploaded { seq, time_ms, .. }
+        | Frame::TurnEnded { seq, time_ms, .. }) = *frame
+        else {
+            return Ok(());
+        };
+        if seq <= self.last_seq {
+            let words = format!("record {seq} behind record {}", self.last_seq);
+            return Err(Violation::new(ErrorCode::OutOfOrder, words));
+        }
+        self.last_seq = seq;
+        if self.keep.records
+            && let Some(event) = record_event(frame, seq, time_of(time_ms))
+        {
+            self.keep_event(event);
+        }
+        Ok(())
+    }
+
+    fn take_status(
+        &mut self,
+        id: u64,
+        code: StatusCode,
+        detail: Cow<'_, str>,
+    ) -> Result<(), Violation> {
+        let receipt = Receipt(id);
+        if code != StatusCode::Accepted {
+            if self.outbox.refuse(id, code, &detail)? {
+                self.answers += 1;
+                if self.keep.refusals {
+                    let detail = detail.into_owned();
+                    self.keep_event(Event::Refused { receipt, code, detail });
+                }
+            }
+        } else if self.outbox.accept(id)? {
+            self.answers += 1;
+            if self.keep.acceptances {
+                self.keep_acceptance(receipt);
+            }
+        }
+        Ok(())
+    }
+
+    /// An acceptance that nobody has taken yet is made to say more, instead of a second one.
+    fn keep_acceptance(&mut self, receipt: Receipt) {
+        if let Some(Event::Accepted { receipt: last }) = self.inbox.back_mut() {
+            *last = receipt;
+        } else {
+            self.keep_event(Event::Accepted { receipt });
+        }
+    }
+
+    /// While this side is closing, reading goes on whatever the inbox holds, for the sake of the
+    /// statuses; then events beyond the limit are dropped.
+    fn keep_event(&mut self, event: Event) {
+        if self.is_closing() && self.inbox_is_full() {
+            return;
+        }
+        self.inbox_size += event.size();
+        self.inbox.push_back(event);
+    }
+}
+
+fn out_of_order(words: &'static str) -> Violation {
+    Violation::new(ErrorCode::OutOfOrder, words)
+}
+
+fn terminated(reason: crate::message::Reason, retry_after_ms: u32, detail: Cow<'_, str>) -> End {
+    let retry_after = Duration::from_millis(u64::from(retry_after_ms));
+    End::Terminated { reason, retry_after, detail: detail.into_owned() }
+}
+
+fn time_of(time_ms: u64) -> SystemTime {
+    let since = Duration::from_millis(time_ms);
+    SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// The event for a record, or `None` for one of streams or turns.
+fn record_event(frame: &Frame<'_>, seq: u64, time: SystemTime) -> Option<Event> {
+    Some(match *frame {
+        Frame::RelayedText { from, body, .. } => {
+            Event::Text { seq, time, from: from.to_owned(), body: body.to_owned() }
+        }
+        Frame::RelayedBytes { from, body, .. } => {
+            Event::Bytes { seq, time, from: from.to_owned(), body: body.to_owned() }
+        }
+        Frame::RelayedDirect { from, body, .. } => {
+            Event::Direct { seq, time, from: from.to_owned(), body: body.to_owned() }
+        }
+        Frame::Joined { name, .. } => Event::Joined { seq, time, name: name.to_owned() },
+        Frame::Left { name, reason, .. } => {
+            Event::Left { seq, time, name: name.to_owned(), reason }
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,176 @@
+//! How a connection begins: its choices, the TCP connection, the handshake.
+
+use std::fmt;
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use super::Connection;
+use crate::client_session::{ClientSession, Keep};
+use crate::error::Error;
+use crate::memory::FarEnd;
+use crate::transport::{Tcp, pipe};
+
+/// For connecting, and for the handshake.
+const DEFAULT_LIMIT: Duration = Duration::from_secs(10);
+/// A limit above this is as good as none, and can be added to any clock.
+const LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The choices for a [`Connection`].
+///
+/// ```no_run
+/// let connection = tcpkit::Connection::builder()
+///     .name("alice")
+///     .timezone("Europe/Vienna")
+///     .connect("127.0.0.1:5001")?;
+/// # Ok::<(), tcpkit::Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Builder {
+    name: String,
+    timezone: String,
+    token: String,
+    connect_timeout: Duration,
+    handshake_timeout: Duration,
+    send_only: bool,
+    delivery_events: bool,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            timezone: String::new(),
+            token: String::new(),
+            connect_timeout: DEFAULT_LIMIT,
+            handshake_timeout: DEFAULT_LIMIT,
+            send_only: false,
+            delivery_events: false,
+        }
+    }
+}
+
+impl Builder {
+    /// The name that others shall see, of at most 64 bytes. Empty, which is the default, the
+    /// server picks one; taken, it adds a suffix: see [`Connection::name`].
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The user's time zone, an IANA name or `UTC+hh:mm`; empty by default.
+    pub fn timezone(mut self, timezone: impl Into<String>) -> Self {
+        self.timezone = timezone.into();
+        self
+    }
+
+    /// The access token that the server asks for; empty by default.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = token.into();
+        self
+    }
+
+    /// The longest time for the TCP connection, to all addresses of a host together; 10 s by
+    /// default.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect_timeout = limit;
+        self
+    }
+
+    /// The longest time for the server's answer to the handshake; 10 s by default.
+    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
+        self.handshake_timeout = limit;
+        self
+    }
+
+    /// For programs that only send: what others send is dropped, so that it need not be taken
+    /// with [`recv`](Connection::recv). With
+    /// [`delivery_events`](Self::delivery_events) the fates of messages still come as events.
+    pub fn send_only(mut self, send_only: bool) -> Self {
+        self.send_only = send_only;
+        self
+    }
+
+    /// Whether acceptances come as events too:
+    /// [`Event::Accepted`](crate::Event::Accepted), which speaks for all messages up to one.
+    pub fn delivery_events(mut self, delivery_events: bool) -> Self {
+        self.delivery_events = delivery_events;
+        self
+    }
+
+    /// Connects to the server at `address` (`host:port`).
+    ///
+    /// # Errors
+    /// [`Error::FieldTooLong`] if the name, time zone and token do not fit into a handshake;
+    /// otherwise as [`Connection::connect`].
+    pub fn connect(self, address: &str) -> Result<Connection, Error> {
+        let session = self.session()?;
+        let failed = |source| Error::Connect { address: address.to_owned(), source };
+        let stream = dial(address, self.connect_timeout.min(LIMIT_MAX)).map_err(failed)?;
+        let server_addr = stream.peer_addr().ok();
+        let transport = Tcp::new(stream).map_err(failed)?;
+        let connection = Connection::new(Box::new(transport), server_addr, session);
+        connection.handshake(self.handshake_timeout)?;
+        Ok(connection)
+    }
+
+    /// A connection in memory, open, and its far end, which a test plays. See
+    /// [`memory`](crate::memory).
+    ///
+    /// # Errors
+    /// [`Error::FieldTooLong`] if the name, time zone and token do not fit into a handshake.
+    pub fn memory(self) -> Result<(Connection, FarEnd), Error> {
+        let session = self.session()?;
+        let (near, far) = pipe();
+        let mut far = FarEnd::new(far);
+        let connection = Connection::new(Box::new(near), None, session);
+        far.welcome(self.name.trim())?; // it lies in the pipe until the handshake reads it
+        connection.handshake(self.handshake_timeout)?;
+        far.recv()?; // the Init
+        Ok((connection, far))
+    }
+
+    fn session(&self) -> Result<ClientSession, Error> {
+        let keep = Keep {
+            records: !self.send_only,
+            refusals: !self.send_only || self.delivery_events,
+            acceptances: self.delivery_events,
+        };
+        ClientSession::new(&self.name, &self.timezone, &self.token, keep)
+    }
+}
+
+/// The token stays out.
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("timezone", &self.timezone)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("handshake_timeout", &self.handshake_timeout)
+            .field("send_only", &self.send_only)
+            .field("delivery_events", &self.delivery_events)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Connects to the first address that answers. Each gets its share of the time that is left, so
+/// that one that swallows everything does not take it from the others.
+fn dial(address: &str, limit: Duration) -> io::Result<TcpStream> {
+    let candidates: Vec<_> = address.to_socket_addrs()?.collect();
+    let until = Instant::now() + limit;
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for (index, candidate) in candidates.iter().enumerate() {
+        let left = u32::try_from(candidates.len() - index).unwrap_or(u32::MAX);
+        let share = until.saturating_duration_since(Instant::now()) / left;
+        if share.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        match TcpStream::connect_timeout(candidate, share) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}

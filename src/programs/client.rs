@@ -1,0 +1,168 @@
+//! The program `client`: its command line, and the way to its commands.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::output::{Failure, plain, print, tell};
+use super::screen::on_terminal;
+use super::session::Session;
+use super::{OnTermination, chat, configuration, ping, send, watch};
+use crate::arguments::{Arguments, Command, Flag, Program};
+use crate::settings::Settings;
+use crate::units::parse_duration;
+
+static PROGRAM: Program = Program {
+    name: "client",
+    about: "client: chats over a tcpkit server, alone in a terminal or in scripts.\n\n\
+        Without a command: a chat; /help tells what it knows. Where stdin is no terminal, each of\n\
+        its lines is a message, and all are confirmed before the program ends.\n\n\
+        Exit codes: 0 done, 1 network, 2 usage or configuration, 3 connected but not delivered,\n\
+        4 timed out, 130 ended by a second Ctrl-C. Results go to stdout, all else to stderr.",
+    flags: &[
+        Flag::value("server", "ADDR", "The server's address and port").setting("client.server"),
+        Flag::value("name", "NAME", "The name that others see").setting("client.name"),
+        Flag::value("token-file", "FILE", "The file that holds the server's access token")
+            .setting("client.token_file"),
+        Flag::value("config", "FILE", "Read this file instead of config.ini"),
+        Flag::value("set", "SECTION.KEY=VALUE", "Change any setting").repeated(),
+        Flag::switch("print-config", "Print every setting with where it came from, and end"),
+        Flag::switch("help", "Print this help").short('h'),
+        Flag::switch("version", "Print the version").short('V'),
+    ],
+    commands: &[
+        Command {
+            name: "send",
+            takes: "[TEXT..]",
+            help: "Send one message, the words joined by blanks, and confirm it",
+            flags: &[Flag::switch("lines", "Send each line of stdin as a message")],
+        },
+        Command {
+            name: "watch",
+            takes: "",
+            help: "Print messages as they come",
+            flags: &[
+                Flag::value("count", "N", "End after N messages; notices do not count"),
+                Flag::value("wait", "DURATION", "End after this time (5, 0.5, 250ms, 2m)"),
+                Flag::switch("json", "Print every event as a line of JSON; bytes in base64"),
+            ],
+        },
+        Command {
+            name: "ping",
+            takes: "",
+            help: "Ask the server for a sign of life: exit code 0 or 1",
+            flags: &[Flag::value("count", "N", "Ask N times, a second apart")],
+        },
+    ],
+    settings: &["client", "log"],
+    examples: &[
+        "client --name alice",
+        "client send hello everyone",
+        "printf 'one\\ntwo\\n' | client send --lines",
+        "client watch --json --count 1",
+    ],
+};
+
+/// Runs the program with the words of its command line, the first one (its own name) left out.
+pub fn run(words: impl IntoIterator<Item = OsString>, on_termination: OnTermination) -> ExitCode {
+    let outcome = PROGRAM
+        .parse(words)
+        .map_err(Failure::from)
+        .and_then(|arguments| run_command(&arguments, on_termination));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(PROGRAM.name),
+    }
+}
+
+fn run_command(arguments: &Arguments, on_termination: OnTermination) -> Result<(), Failure> {
+    if arguments.has("help") {
+        return print(&PROGRAM.to_string());
+    }
+    if arguments.has("version") {
+        return print(concat!("client ", env!("CARGO_PKG_VERSION"), "\n"));
+    }
+    let layers = configuration::load(arguments)?;
+    let settings = layers.settings()?;
+    if arguments.has("print-config") {
+        return print(&layers.print_config());
+    }
+    if arguments.command == Some("ping") {
+        return ping::run(&settings.client.server, count(arguments)?.unwrap_or(1));
+    }
+    let task = Task::new(arguments)?;
+    let name = match task {
+        Task::Chat => ask_for_name(&settings)?,
+        _ => Some(settings.client.name.clone()),
+    };
+    let Some(name) = name else { return Ok(()) };
+    let sends_only = matches!(task, Task::Send(_) | Task::SendLines);
+    let session = Arc::new(Session::open(&settings, name, sends_only)?);
+    let outcome = match task {
+        Task::Chat => chat::run(&session, settings.log.colour, on_termination),
+        Task::Send(text) => send::text(&session, &text, on_termination),
+        Task::SendLines => send::lines(&session, on_termination, |_| {}),
+        Task::Watch(options) => watch::run(&session, &options, on_termination),
+    };
+    session.close();
+    outcome
+}
+
+/// What to do with a connection.
+#[derive(Debug)]
+enum Task {
+    Chat,
+    Send(String),
+    SendLines,
+    Watch(watch::Options),
+}
+
+impl Task {
+    fn new(arguments: &Arguments) -> Result<Self, Failure> {
+        let text = arguments.positionals.join(" ");
+        match arguments.command {
+            Some("watch") => Ok(Self::Watch(watch::Options {
+                count: count(arguments)?,
+                wait: arguments.parsed("wait", parse_duration)?,
+                json: arguments.has("json"),
+            })),
+            None => Ok(Self::Chat),
+            Some(_) => match (arguments.has("lines"), arguments.positionals.is_empty()) {
+                (true, true) => Ok(Self::SendLines),
+                (false, false) => Ok(Self::Send(text)),
+                (true, false) => Err(PROGRAM.error("give TEXT or --lines, not both").into()),
+                (false, true) => Err(PROGRAM
+                    .error("nothing to send: give TEXT, or --lines to send those of stdin")
+                    .into()),
+            },
+        }
+    }
+}
+
+fn count(arguments: &Arguments) -> Result<Option<u64>, Failure> {
+    let form = |text: &str| match text.parse() {
+        Ok(0) | Err(_) => Err("a whole number of at least 1 is needed"),
+        Ok(count) => Ok(count),
+    };
+    Ok(arguments.parsed("count", form)?)
+}
+
+/// The name to ask the server for; on a terminal the user is asked where none is set. `None`: the
+/// user wants to leave.
+fn ask_for_name(settings: &Settings) -> Result<Option<String>, Failure> {
+    let name = settings.client.name.clone();
+    if !name.is_empty() || !on_terminal() {
+        return Ok(Some(name));
+    }
+    print("Your name (Enter for a guest name): ")?;
+    let mut line = String::new();
+    match io::stdin().lock().read_line(&mut line) {
+        Ok(0) => print("\n").map(|()| None),
+        Ok(_) => Ok(Some(line.trim().to_owned())),
+        Err(error) => {
+            tell(&format!("client: cannot read the name: {}", plain(&error)));
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Puts the configuration of a program together: defaults, file, environment, command line.
+
+use std::io::ErrorKind;
+use std::{env, fs};
+
+use super::output::{Failure, plain, tell};
+use crate::arguments::Arguments;
+use crate::escape::escape;
+use crate::settings::Layers;
+
+/// Read from the folder in which a program is started, if it is there.
+const DEFAULT_FILE: &str = "config.ini";
+
+/// All layers, in their order; warnings go to stderr.
+pub(super) fn load(arguments: &Arguments) -> Result<Layers, Failure> {
+    let mut layers = Layers::new();
+    let chosen = arguments.value("config");
+    let file = chosen.unwrap_or(DEFAULT_FILE);
+    match fs::read(file) {
+        Ok(content) => layers.file(file, &content)?,
+        Err(error) if error.kind() == ErrorKind::NotFound && chosen.is_none() => {}
+        Err(error) => {
+            let problem = format!("cannot read {}: {}", escape(file), plain(&error));
+            return Err(Failure::usage(problem));
+        }
+    }
+    layers.environment(env::vars_os())?;
+    arguments.apply(&mut layers)?;
+    for warning in layers.warnings() {
+        tell(&format!("warning: {warning}"));
+    }
+    Ok(layers)
+}
+
+/// The file that [`load`] reads, if there is one.
+pub(super) fn file(arguments: &Arguments) -> Option<String> {
+    let chosen = arguments.value("config").map(str::to_owned);
+    chosen.or_else(|| {
+        fs::exists(DEFAULT_FILE).is_ok_and(|exists| exists).then(|| DEFAULT_FILE.into())
+    })
+}
+
+/// The access token: the first line of a file, without blanks around it; empty without a file.
+pub(super) fn token(file: &str) -> Result<String, Failure> {
+    if file.is_empty() {
+        return Ok(String::new());
+    }
+    let content = fs::read_to_string(file).map_err(|error| {
+        Failure::usage(format!("cannot read the token in {}: {}", escape(file), plain(&error)))
+    })?;
+    Ok(content.lines().next().unwrap_or_default().trim().to_owned())
+}

@@ -1,0 +1,104 @@
+//! A connection as the commands of `client` share it, and the way out of it by a signal.
+
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use super::output::{Failure, KILLED};
+use super::{OnTermination, configuration, zone};
+use crate::connection::Connection;
+use crate::end::End;
+use crate::escape::escape;
+use crate::settings::Settings;
+use crate::timezone::TimeZone;
+
+/// A connection with what the commands need beside it.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) connection: Connection,
+    pub(super) address: String,
+    /// The name that was asked for; it may be empty.
+    pub(super) wanted: String,
+    pub(super) zone: TimeZone,
+    interrupted: AtomicBool,
+    closing: AtomicBool,
+}
+
+impl Session {
+    /// Connects as the settings say, a sender without taking what others say.
+    pub(super) fn open(
+        settings: &Settings,
+        wanted: String,
+        send_only: bool,
+    ) -> Result<Self, Failure> {
+        let address = settings.client.server.clone();
+        let (timezone, zone) = zone::local(&settings.client.timezone)
+            .map_err(|problem| Failure::usage(format!("client.timezone: {problem}")))?;
+        let connection = Connection::builder()
+            .name(&*wanted)
+            .timezone(timezone)
+            .token(configuration::token(&settings.client.token_file)?)
+            .send_only(send_only)
+            .delivery_events(!send_only)
+            .connect(&address)
+            .map_err(|error| Failure::network(&error, &address))?;
+        let [interrupted, closing] = [false, false].map(AtomicBool::new);
+        Ok(Self { connection, address, wanted, zone, interrupted, closing })
+    }
+
+    /// On a first SIGINT or SIGTERM says goodbye to the server, then calls `then`; a second one
+    /// ends the program at once.
+    pub(super) fn on_interrupt(
+        self: &Arc<Self>,
+        on_termination: OnTermination,
+        then: impl Fn() + Send + Sync + 'static,
+    ) -> Result<(), Failure> {
+        let session = Arc::clone(self);
+        let then = Arc::new(then);
+        let callback = move |count| {
+            if count > 1 {
+                process::exit(KILLED.into());
+            }
+            let (session, then) = (session.clone(), then.clone());
+            // In a thread of its own, since saying goodbye takes up to 5 s.
+            let goodbye = move || {
+                session.interrupted.store(true, Ordering::Release);
+                session.close();
+                then();
+            };
+            if thread::Builder::new().name("goodbye".into()).spawn(goodbye).is_err() {
+                process::exit(KILLED.into());
+            }
+        };
+        Ok(on_termination(Box::new(callback))?)
+    }
+
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Acquire)
+    }
+
+    /// Says goodbye. What kept it from being heard is told by the fates of the messages.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        let _ = self.connection.close();
+    }
+
+    /// Whether it is this side that ends the dialogue.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// What to say when the server ended the dialogue in good order.
+    pub(super) fn ending(&self) -> String {
+        match self.connection.ended() {
+            Some(End::Terminated { reason, detail, .. }) if detail.is_empty() => {
+                format!("the server ended the dialogue: {reason}")
+            }
+            Some(End::Terminated { reason, detail, .. }) => {
+                format!("the server ended the dialogue: {reason} ({})", escape(&detail))
+            }
+            _ => "the dialogue has ended".into(),
+        }
+    }
+}

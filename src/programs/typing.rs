@@ -1,0 +1,165 @@
+//! What is typed in a chat: lines to send, and commands.
+
+use std::io::{self, BufRead};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::chat::Chat;
+use super::output::{Failure, NOT_DELIVERED, chain};
+use super::screen::Style;
+use crate::error::Error;
+use crate::escape::escape;
+use crate::event::Receipt;
+use crate::nearest::nearest;
+
+/// How long the end of the chat waits for the fates of the last messages.
+const LAST_FATES: Duration = Duration::from_secs(5);
+/// How long `/ping` waits.
+const PONG: Duration = Duration::from_secs(5);
+
+const HELP: &str = "\
+/who            who is there
+/msg NAME TEXT  a message to one alone
+/ping           how long the way to the server and back takes
+/help           this help
+/quit           leave; so does Ctrl-D
+//text          a message that begins with a slash";
+
+/// What a line means.
+#[derive(Debug, PartialEq, Eq)]
+enum Input<'a> {
+    Nothing,
+    Say(&'a str),
+    Message(&'a str),
+    Who,
+    Ping,
+    Help,
+    Quit,
+    Unknown(&'a str),
+}
+
+impl<'a> Input<'a> {
+    fn new(line: &'a str) -> Self {
+        let Some(command) = line.strip_prefix('/') else {
+            return if line.is_empty() { Self::Nothing } else { Self::Say(line) };
+        };
+        if command.starts_with('/') {
+            return Self::Say(command);
+        }
+        let (name, rest) = command.split_once(' ').unwrap_or((command, ""));
+        match name {
+            "msg" => Self::Message(rest.trim_start()),
+            "who" => Self::Who,
+            "ping" => Self::Ping,
+            "help" => Self::Help,
+            "quit" => Self::Quit,
+            _ => Self::Unknown(name),
+        }
+    }
+}
+
+/// How the typing ended, once it has.
+pub(super) type Outcome = Arc<Mutex<Option<Result<(), Failure>>>>;
+
+/// Begins to take lines from stdin in a thread of its own. At `/quit` and at the end of the input
+/// it waits for the last fates, leaves the outcome, and closes the connection.
+pub(super) fn start(chat: &Arc<Chat>) -> Result<Outcome, Failure> {
+    let outcome = Outcome::default();
+    let (chat, told) = (Arc::clone(chat), Arc::clone(&outcome));
+    let take = move || {
+        let taken = take_lines(&chat);
+        *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
+        chat.session.close();
+    };
+    thread::Builder::new().name("typing".into()).spawn(take)?;
+    Ok(outcome)
+}
+
+fn take_lines(chat: &Chat) -> Result<(), Failure> {
+    let mut stdin = io::stdin().lock();
+    let mut line = Vec::new();
+    while stdin.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+        let typed = line.strip_suffix(b"\n").unwrap_or(&line);
+        match str::from_utf8(typed) {
+            Ok(typed) if Input::new(typed) == Input::Quit => break,
+            Ok(typed) => obey(chat, &Input::new(typed))?,
+            Err(_) => chat.show(Style::Refused, "  ✗ not sent: it is not UTF-8")?,
+        }
+        line.clear();
+    }
+    chat.session.connection.flush_timeout(LAST_FATES).map_err(|error| {
+        let text = format!("the last messages may not have arrived: {}", chain(&error));
+        Failure::new(NOT_DELIVERED, text)
+    })
+}
+
+fn obey(chat: &Chat, input: &Input<'_>) -> Result<(), Failure> {
+    let connection = &chat.session.connection;
+    match input {
+        Input::Nothing | Input::Quit => Ok(()),
+        Input::Say(text) => told(chat, connection.send(text)),
+        Input::Message(line) => {
+            let parted = chat.people().recipient(line);
+            match parted {
+                Some((name, text)) => told(chat, connection.send_to(name, text)),
+                None => chat.show(Style::Notice, "write it as /msg NAME TEXT"),
+            }
+        }
+        Input::Who => {
+            let all = chat.people().all();
+            chat.show(Style::Notice, &all)
+        }
+        Input::Ping => match connection.ping_timeout(PONG) {
+            Ok(time) => {
+                let milliseconds = time.as_secs_f64() * 1000.0;
+                chat.show(Style::Notice, &format!("pong in {milliseconds:.2} ms"))
+            }
+            Err(error) => chat.show(Style::Refused, &chain(&error)),
+        },
+        Input::Help => HELP.lines().try_for_each(|line| chat.show(Style::Notice, line)),
+        Input::Unknown(name) => {
+            let known = nearest(name, ["who", "msg", "ping", "help", "quit"]);
+            let advice = match known {
+                Some(known) => format!("did you mean /{known}?"),
+                None => "/help tells which there are, // sends a slash".into(),
+            };
+            chat.show(Style::Notice, &format!("unknown command /{}; {advice}", escape(name)))
+        }
+    }
+}
+
+/// Tells at once of a message that could not even be sent; the fate of others is an event.
+fn told(chat: &Chat, sent: Result<Receipt, Error>) -> Result<(), Failure> {
+    match sent {
+        Ok(_) => Ok(()),
+        Err(error) => chat.show(Style::Refused, &format!("  ✗ not sent: {}", chain(&error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slash_begins_a_command_and_two_a_message() {
+        for (line, input) in [
+            ("", Input::Nothing),
+            ("hi /who", Input::Say("hi /who")),
+            (" /who", Input::Say(" /who")),
+            ("//who", Input::Say("/who")),
+            ("///", Input::Say("//")),
+            ("/", Input::Unknown("")),
+            ("/who", Input::Who),
+            ("/who is there", Input::Who),
+            ("/whom", Input::Unknown("whom")),
+            ("/msg  bob hi  there", Input::Message("bob hi  there")),
+            ("/msg", Input::Message("")),
+            ("/ping", Input::Ping),
+            ("/help", Input::Help),
+            ("/quit", Input::Quit),
+        ] {
+            assert_eq!(Input::new(line), input, "{line}");
+        }
+    }
+}
