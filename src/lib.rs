@@ -13,7 +13,7 @@
 //! | 4 shell | `connection`, `transport`, [`memory`] |
 //! | 3 machines | [`hub`] (the server), `client_session` (the client) |
 //! | 2 rules | [`frame`], [`codec`], [`log`], [`name`], `outbox`, `ini`, `arguments`, `timezone` |
-//! | 1 vocabulary | [`message`], [`event`], [`error`], [`report`], [`settings`], [`handler`], [`escape`] |
+//! | 1 vocabulary | [`message`], [`event`], [`error`], [`report`], [`settings`], [`escape`] |
 #![forbid(unsafe_code)]
 
 pub mod codec;
@@ -21,7 +21,6 @@ pub mod error;
 pub mod escape;
 pub mod event;
 pub mod frame;
-pub mod handler;
 pub mod hub;
 pub mod log;
 pub mod memory;
@@ -56,6 +55,5 @@ pub use connection::{Builder, Connection, Events};
 pub use end::End;
 pub use error::Error;
 pub use event::{Event, Fate, Receipt};
-pub use handler::{Echo, Handler, Member, Message, Refusal, Relay};
-pub use hub::Room;
+pub use hub::{Echo, Handler, Member, Message, Refusal, Relay, Room};
 pub use server::{Server, ServerBuilder, ServerHandle};

@@ -4,12 +4,11 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::link::{Blocked, LinkId, Stage};
-use super::room::Room;
+use super::room::{Message, Refusal, Room};
 use super::session::Numbered;
 use super::{BODY_MARGIN, Core, Hub, Moment, OWED_MAX, Taken};
 use crate::codec::decode;
 use crate::frame::{Framer, RawFrame, frame_size};
-use crate::handler::{Message, Refusal};
 use crate::log::SessionId;
 use crate::message::{ErrorCode, Frame, Mode, StatusCode, Violation, kind};
 use crate::report::Report;

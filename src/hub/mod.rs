@@ -19,6 +19,7 @@ mod deliver;
 mod dialogue;
 mod draft;
 mod ending;
+mod handler;
 mod ledger;
 mod link;
 mod pressure;
@@ -34,11 +35,11 @@ use std::time::{Duration, Instant};
 
 pub use deliver::{Order, Step, Who};
 pub use draft::{Draft, Proposal};
+pub use handler::{Echo, Handler, Relay};
 pub use ledger::Commit;
 pub use link::LinkId;
-pub use room::Room;
+pub use room::{Member, Message, Refusal, Room};
 
-use crate::handler::Handler;
 use crate::log::{Audience, Log, SessionId};
 use crate::message::{Frame, Mode, SessionKey, StatusCode};
 use crate::report::Report;

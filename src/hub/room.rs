@@ -1,13 +1,56 @@
-//! What a handler can do: the room with everyone in it, seen from one member.
+//! What a handler deals with, and what it can do: messages, members, refusals, and the room with
+//! everyone in it, seen from one member.
 
 use std::borrow::Cow;
 
 use super::draft::{Draft, Proposal};
 use super::{Core, SessionId};
-use crate::handler::{Member, Message, Refusal};
 use crate::log::Audience;
 use crate::message::StatusCode;
 use crate::name::fold;
+
+/// A message as a handler sees it: numbered, checked for size, and for UTF-8 where it is text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Message<'a> {
+    /// Text for all.
+    Text(&'a str),
+    /// Bytes for all.
+    Bytes(&'a [u8]),
+    /// Text for one.
+    Direct {
+        /// The name of the one.
+        to: &'a str,
+        /// What it says.
+        text: &'a str,
+    },
+}
+
+/// Who a handler is dealing with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// The name that others see.
+    pub name: &'a str,
+    /// The time zone that it told, an IANA name or `UTC+hh:mm`; empty if it told none.
+    pub timezone: &'a str,
+}
+
+/// A message is refused: its sender gets a status with this code and these words, nobody else
+/// notices, and the connection stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code; not [`StatusCode::Accepted`].
+    pub code: StatusCode,
+    /// Words for people; cut after 256 bytes.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// A refusal by the program ([`StatusCode::Refused`]).
+    pub fn new(detail: impl Into<String>) -> Self {
+        Self { code: StatusCode::Refused, detail: detail.into() }
+    }
+}
 
 /// Access to the members of a server, for the time of one call of a [`Handler`](crate::Handler).
 ///

@@ -65,13 +65,17 @@ fn an_answer_can_be_had_in_pieces_that_join_without_a_gap() {
                 let mut ranges = Vec::new();
                 let until = log.ranges_for(1, from, log.head(), (most, pieces), &mut ranges);
                 assert!(until > from && ranges.len() <= pieces);
-                ranges.into_iter().for_each(|range| log.copy(range, &mut bytes));
+                for range in ranges {
+                    log.copy(range, &mut bytes);
+                }
                 from = until;
             }
             let mut whole = Vec::new();
             let mut ranges = Vec::new();
             log.ranges_for(1, 0, log.head(), ALL, &mut ranges);
-            ranges.into_iter().for_each(|range| log.copy(range, &mut whole));
+            for range in ranges {
+                log.copy(range, &mut whole);
+            }
             assert_eq!(bytes, whole, "most {most}, pieces {pieces}");
         }
     }
@@ -141,6 +145,6 @@ fn the_latest_for_a_newcomer() {
 fn a_record_larger_than_the_log_gets_its_place_alone() {
     let mut log = Log::new(10_000, 1000);
     add(&mut log, 1, Audience::Others, b"small");
-    assert!(add(&mut log, 2, Audience::Others, &[0; 50_000]));
+    assert!(add(&mut log, 2, Audience::Others, &vec![0; 50_000]));
     assert_eq!(seqs(&log, 9, log.oldest()), [2]);
 }

@@ -25,8 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::handler::{Echo, Handler, Relay};
-use crate::hub::{Commit, Hub, NewKey, Rules};
+use crate::hub::{Commit, Echo, Handler, Hub, NewKey, Relay, Rules};
 use crate::message::{Mode, SessionKey};
 use crate::report::Report;
 use crate::settings::Settings;

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use super::harness::{Bench, init, rules, text};
-use crate::handler::{Echo, Handler, Message, Refusal, Relay};
-use crate::hub::{Commit, Draft, Proposal, Room, Rules};
+use crate::hub::{Commit, Draft, Echo, Handler, Message, Proposal, Refusal, Relay, Room, Rules};
 use crate::log::Audience;
 use crate::message::{Frame, SessionKey, StatusCode, Token, VERSION};
 

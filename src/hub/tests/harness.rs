@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::codec::decode;
 use crate::frame::Framer;
-use crate::handler::{Handler, Relay};
-use crate::hub::{Commit, Hub, LinkId, Moment, Order, Rules, Step, Taken, Who};
+use crate::hub::{Commit, Handler, Hub, LinkId, Moment, Order, Relay, Rules, Step, Taken, Who};
 use crate::message::{Frame, SessionKey, Token, VERSION};
 use crate::report::Report;
 
@@ -135,7 +134,9 @@ impl Bench {
                     .filter(|(_, wire)| blocked(wire))
                     .map(|(id, _)| *id)
                     .collect();
-                ids.into_iter().for_each(|id| self.receive(LinkId(id)));
+                for id in ids {
+                    self.receive(LinkId(id));
+                }
                 continue;
             }
             let helped: Vec<_> = (self.wires.iter())
@@ -190,7 +191,9 @@ impl Bench {
             let mut dead = Vec::new();
             let at = self.at();
             self.hub.tick(&mut dead, at);
-            dead.into_iter().for_each(|id| self.wire(id).dead = true);
+            for id in dead {
+                self.wire(id).dead = true;
+            }
             self.deliver();
             if alarm.is_none_or(|alarm| alarm >= end) {
                 self.elapsed = end;

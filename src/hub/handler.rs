@@ -5,51 +5,8 @@
 //! one call at a time, so it needs no locks of its own for what only handlers touch; it must not
 //! block, since every client would wait. Work that takes long belongs on a thread of its own.
 
-use crate::hub::Room;
-use crate::message::{Mode, Reason, StatusCode};
-
-/// A message as a handler sees it: numbered, checked for size, and for UTF-8 where it is text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Message<'a> {
-    /// Text for all.
-    Text(&'a str),
-    /// Bytes for all.
-    Bytes(&'a [u8]),
-    /// Text for one.
-    Direct {
-        /// The name of the one.
-        to: &'a str,
-        /// What it says.
-        text: &'a str,
-    },
-}
-
-/// Who a handler is dealing with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Member<'a> {
-    /// The name that others see.
-    pub name: &'a str,
-    /// The time zone that it told, an IANA name or `UTC+hh:mm`; empty if it told none.
-    pub timezone: &'a str,
-}
-
-/// A message is refused: its sender gets a status with this code and these words, nobody else
-/// notices, and the connection stays.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The code; not [`StatusCode::Accepted`].
-    pub code: StatusCode,
-    /// Words for people; cut after 256 bytes.
-    pub detail: String,
-}
-
-impl Refusal {
-    /// A refusal by the program ([`StatusCode::Refused`]).
-    pub fn new(detail: impl Into<String>) -> Self {
-        Self { code: StatusCode::Refused, detail: detail.into() }
-    }
-}
+use super::room::{Message, Refusal, Room};
+use crate::message::{Mode, Reason};
 
 /// What a server does with the messages that it takes.
 ///
