@@ -21,6 +21,7 @@ pub mod error;
 pub mod escape;
 pub mod event;
 pub mod frame;
+pub mod heartbeat;
 pub mod hub;
 pub mod log;
 pub mod memory;

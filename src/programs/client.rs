@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::output::{Failure, plain, print, tell};
+use super::output::{Failure, print};
 use super::screen::on_terminal;
 use super::session::Session;
 use super::{OnTermination, chat, configuration, ping, send, watch};
@@ -157,12 +157,8 @@ fn ask_for_name(settings: &Settings) -> Result<Option<String>, Failure> {
     }
     print("Your name (Enter for a guest name): ")?;
     let mut line = String::new();
-    match io::stdin().lock().read_line(&mut line) {
-        Ok(0) => print("\n").map(|()| None),
-        Ok(_) => Ok(Some(line.trim().to_owned())),
-        Err(error) => {
-            tell(&format!("client: cannot read the name: {}", plain(&error)));
-            Ok(None)
-        }
+    if io::stdin().lock().read_line(&mut line)? == 0 {
+        return print("\n").map(|()| None);
     }
+    Ok(Some(line.trim().to_owned()))
 }

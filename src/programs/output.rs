@@ -41,21 +41,30 @@ impl Failure {
         Self::new(USAGE, problem)
     }
 
+    /// What went wrong on stdout; a reader that went away is no failure.
+    fn stdout(error: &io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::BrokenPipe => Self::new(0, ""),
+            _ => Self::new(NETWORK, format!("cannot write to stdout: {}", plain(error))),
+        }
+    }
+
     /// The end of a connection, or none at all, to `address`.
     pub(super) fn network(error: &Error, address: &str) -> Self {
         let advice = match error {
             Error::Connect { source, .. } if source.kind() == ErrorKind::ConnectionRefused => {
                 "Is the server running? Start it with: cargo run --bin server"
             }
-            Error::Connect { .. } | Error::Timeout(..) => {
+            Error::Connect { .. } => {
                 "Is the address right, and can the server be reached from here?"
             }
-            Error::Violation(_) => "Is it a tcpkit server that listens there?",
+            Error::Violation(_) | Error::Timeout(..) => "Is it a tcpkit server that listens there?",
             Error::Refused { code: ErrorCode::NotAuthorised, .. } => {
                 "Give the file that holds the server's token: --token-file FILE"
             }
             Error::Refused { code: ErrorCode::NameRefused, .. } => "Choose another: --name NAME",
             Error::Refused { code: ErrorCode::ServerFull, .. } => "Try again later.",
+            Error::Lost | Error::Io(_) => "Start again when the server is back.",
             _ => "",
         };
         let place = match error {
@@ -88,12 +97,9 @@ impl From<ConfigError> for Failure {
 }
 
 impl From<io::Error> for Failure {
-    /// What went wrong on stdout.
+    /// Where the system gives no thread, no pipe, or no input.
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            ErrorKind::BrokenPipe => Self::new(0, ""),
-            _ => Self::new(NETWORK, format!("cannot write to stdout: {}", plain(&error))),
-        }
+        Self::new(NETWORK, format!("the system refuses: {}", plain(&error)))
     }
 }
 
@@ -126,8 +132,8 @@ pub(super) fn plain(error: &io::Error) -> String {
 /// When stdout is closed, a full disk, and the like.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    Ok(stdout.flush()?)
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| Failure::stdout(&error))
 }
 
 /// Writes a line to stderr. Where that fails there is nobody left to tell.
@@ -162,14 +168,18 @@ mod tests {
             (
                 silent,
                 "here:1: no handshake within 10s.\n\
-                 Is the address right, and can the server be reached from here?",
+                 Is it a tcpkit server that listens there?",
             ),
             (
                 Error::Violation(violation),
                 "here:1: the peer broke the protocol: frame too large: a frame of 9 bytes.\n\
                  Is it a tcpkit server that listens there?",
             ),
-            (Error::Lost, "here:1: the peer closed the connection without a goodbye."),
+            (
+                Error::Lost,
+                "here:1: the peer closed the connection without a goodbye.\n\
+                 Start again when the server is back.",
+            ),
         ] {
             assert_eq!(Failure::network(&error, "here:1"), Failure::new(NETWORK, text));
         }
@@ -177,8 +187,8 @@ mod tests {
 
     #[test]
     fn a_reader_that_went_away_is_no_failure() {
-        let quiet = Failure::from(io::Error::from(ErrorKind::BrokenPipe));
+        let quiet = Failure::stdout(&io::Error::from(ErrorKind::BrokenPipe));
         assert_eq!(quiet, Failure::new(0, ""));
-        assert_eq!(Failure::from(io::Error::from_raw_os_error(28)).code, NETWORK);
+        assert_eq!(Failure::stdout(&io::Error::from_raw_os_error(28)).code, NETWORK);
     }
 }

@@ -89,9 +89,10 @@ impl Session {
         self.closing.load(Ordering::Acquire)
     }
 
-    /// What to say when the server ended the dialogue in good order.
+    /// What to say when the dialogue ended in good order.
     pub(super) fn ending(&self) -> String {
         match self.connection.ended() {
+            _ if self.is_interrupted() => "interrupted".into(),
             Some(End::Terminated { reason, detail, .. }) if detail.is_empty() => {
                 format!("the server ended the dialogue: {reason}")
             }

@@ -21,7 +21,7 @@ const PONG: Duration = Duration::from_secs(5);
 const HELP: &str = "\
 /who            who is there
 /msg NAME TEXT  a message to one alone
-/ping           how long the way to the server and back takes
+/ping           the way to the server and back
 /help           this help
 /quit           leave; so does Ctrl-D
 //text          a message that begins with a slash";

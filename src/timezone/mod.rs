@@ -1,7 +1,7 @@
 //! The reader's time zone: its IANA name, and its offset at any moment.
 //!
 //! Pure. The name comes from `TZ` or from where the link `/etc/localtime` points; the offsets from
-//! the bytes of a TZif file (RFC 8536), whose last line is a [`rule`] for the time behind its
+//! the bytes of a TZif file (RFC 8536), whose last line is a `rule` for the time behind its
 //! table. Finding and reading these is left to the programs.
 
 mod rule;
