@@ -213,7 +213,7 @@ mod tests {
                 match beat.poll(now) {
                     Beat::Wait(until) if below(3) > 0 => now = until,
                     Beat::Wait(until) => {
-                        now += (until - now).mul_f64(below(100) as f64 / 100.0);
+                        now += (until - now) * below(100) as u32 / 100;
                         beat.data_seen(now);
                         last_byte = now;
                     }

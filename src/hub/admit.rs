@@ -39,13 +39,12 @@ impl Hub {
     pub fn connect(&mut self, peer: &str, at: Moment) -> Option<LinkId> {
         let core = &mut self.core;
         let without_session = core.links.len().saturating_sub(core.sessions.len());
-        if core.shutting_down || without_session >= core.rules.handshaking {
+        if core.cut_off.is_some() || without_session >= core.rules.handshaking {
             return None;
         }
-        let deadline = at.now + core.rules.handshake_time;
-        let link = Link::new(peer, at.now, deadline);
-        core.arm(deadline);
-        Some(LinkId(core.links.insert(link)))
+        let id = LinkId(core.links.insert(Link::new(peer, at.now)));
+        core.set_deadline(id, at.now + core.rules.handshake_time);
+        Some(id)
     }
 
     /// Takes what a client says before its session: Pings, then Init. True if it took a frame.

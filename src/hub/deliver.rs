@@ -159,10 +159,7 @@ impl Hub {
     fn rest(&mut self, id: LinkId, at: Moment) -> Step {
         let Some(link) = self.core.links.get_mut(id.0) else { return Step::Nothing };
         link.service = Service::Idle;
-        if link.stage == Stage::Asked && link.farewell.is_empty() {
-            let deadline = at.now + ACK_TIME;
-            link.deadline = Some(link.deadline.map_or(deadline, |other| other.min(deadline)));
-        }
+        let asked = link.stage == Stage::Asked && link.farewell.is_empty();
         let over = match link.stage {
             Stage::Refused => true,
             Stage::Leaving => link.last_position.is_some() && link.farewell.is_empty(),
@@ -170,12 +167,14 @@ impl Hub {
         };
         let step = if over {
             link.stage = Stage::Draining;
-            link.deadline = Some(at.now + DRAIN_TIME);
-            self.core.arm(at.now + DRAIN_TIME);
+            self.core.set_deadline(id, at.now + DRAIN_TIME);
             Step::ShutDown
         } else {
             Step::Nothing
         };
+        if asked {
+            self.core.set_deadline(id, at.now + ACK_TIME);
+        }
         self.core.relieve(id, at.now);
         step
     }

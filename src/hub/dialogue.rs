@@ -247,7 +247,7 @@ impl Core {
             link.frame_since = None;
         } else if took || link.frame_since.is_none() {
             link.frame_since = Some(at.now);
-            self.arm(deadline);
+            self.arm(id, deadline);
         }
     }
 

@@ -1,12 +1,12 @@
-//! How a dialogue ends: goodbyes of either side, violations, lost connections, and what is due by
-//! the time (`PROTOCOL.md` sections 1, 6 and 10).
+//! How a dialogue ends: goodbyes of either side, violations, lost connections (`PROTOCOL.md`
+//! sections 1, 6 and 10).
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::draft::{Draft, Proposal};
-use super::link::{Blocked, LinkId, Service, Stage};
+use super::link::{LinkId, Service, Stage};
 use super::room::Room;
 use super::session::Session;
 use super::{Core, DRAIN_TIME, Hub, Moment};
@@ -55,8 +55,7 @@ impl Hub {
         }
         link.last_position = Some(self.core.ledger.log.head());
         Frame::TerminateAck.encode(&mut link.farewell);
-        link.deadline = Some(at.now + ACK_TIME);
-        self.core.arm(at.now + ACK_TIME);
+        self.core.set_deadline(id, at.now + ACK_TIME);
         self.end_session(session, reason, at);
         self.core.mark(id);
     }
@@ -148,15 +147,15 @@ impl Hub {
     /// No more clients; those who are here are asked to go, once what is queued for them has
     /// left, and are shut out at `deadline`.
     pub fn shut_down(&mut self, deadline: Instant, at: Moment) {
-        self.core.shutting_down = true;
+        self.core.cut_off = Some(deadline);
         let head = self.core.ledger.log.head();
         let detail = Cow::Borrowed("");
         let goodbye = Frame::Terminate { reason: Reason::ShuttingDown, retry_after_ms: 0, detail };
         let goodbye = goodbye.to_bytes();
         let ids: Vec<_> = self.core.links.iter().map(|(key, _)| LinkId(key)).collect();
         for id in ids {
+            self.core.arm(id, deadline);
             let Some(link) = self.core.links.get_mut(id.0) else { continue };
-            link.deadline = Some(link.deadline.map_or(deadline, |other| other.min(deadline)));
             match link.stage {
                 Stage::Greeting | Stage::Joining => {
                     self.put_out(id, Reason::ShuttingDown, Some(&goodbye), at);
@@ -171,63 +170,7 @@ impl Hub {
                 _ => {}
             }
         }
-        self.core.arm(deadline);
         self.core.spread();
-    }
-
-    /// Does what is due: puts out those whose time is over. Pushes to `dead` the connections that
-    /// the shell is to shut down both ways at once.
-    pub fn tick(&mut self, dead: &mut Vec<LinkId>, at: Moment) {
-        let ids: Vec<_> = self.core.links.iter().map(|(key, _)| LinkId(key)).collect();
-        self.core.alarm_at = None;
-        let mut earliest: Option<Instant> = None;
-        for id in ids {
-            if let Some(deadline) = self.look_at(id, dead, at) {
-                earliest = Some(earliest.map_or(deadline, |other| other.min(deadline)));
-            }
-        }
-        if let Some(deadline) = earliest {
-            self.core.arm(deadline);
-        }
-        self.core.spread();
-    }
-
-    /// Judges one connection by the time. Gives the next deadline that it has.
-    fn look_at(&mut self, id: LinkId, dead: &mut Vec<LinkId>, at: Moment) -> Option<Instant> {
-        let due = |deadline: Instant| deadline <= at.now;
-        let rules = &self.core.rules;
-        let link = self.core.links.get(id.0)?;
-        if link.deadline.is_some_and(due) {
-            if link.stage != Stage::Greeting {
-                self.core.end_service(id);
-                self.core.unblock(id);
-                self.core.relieve(id, at.now);
-                dead.push(id);
-                return None;
-            }
-            self.refuse(id, handshake_timed_out(), at);
-        } else if let Some(since) = link.frame_since
-            && due(since + rules.frame_time)
-        {
-            self.refuse(id, frame_timed_out(), at);
-        } else if link.blocked == Some(Blocked::Owed) && due(link.blocked_since + rules.stall) {
-            self.let_go(id, at);
-        } else if let Some(deadline) = self.core.patience_ends(id, at.now)
-            && due(deadline)
-        {
-            self.let_go(id, at);
-        }
-        let (stall, frame_time) = (self.core.rules.stall, self.core.rules.frame_time);
-        let patience = self.core.patience_ends(id, at.now);
-        let link = self.core.links.get(id.0)?;
-        let owed = link.blocked == Some(Blocked::Owed);
-        let deadlines = [
-            link.deadline,
-            link.frame_since.map(|since| since + frame_time),
-            owed.then(|| link.blocked_since + stall),
-            patience,
-        ];
-        deadlines.into_iter().flatten().min()
     }
 }
 
@@ -246,10 +189,7 @@ impl Core {
         link.owed.extend_from_slice(last_words.unwrap_or_default());
         link.stage = Stage::Refused;
         link.frame_since = None;
-        let deadline =
-            link.deadline.map_or(at.now + DRAIN_TIME, |other| other.min(at.now + DRAIN_TIME));
-        link.deadline = Some(deadline);
-        self.arm(deadline);
+        self.set_deadline(id, at.now + DRAIN_TIME);
         self.unblock(id);
         self.relieve(id, at.now);
         self.mark(id);
@@ -262,20 +202,13 @@ impl Core {
     }
 
     /// Nothing can be sent to a client any more.
-    fn end_service(&mut self, id: LinkId) {
+    pub(super) fn end_service(&mut self, id: LinkId) {
         if let Some(link) = self.links.get_mut(id.0) {
             link.service = Service::Broken;
+            link.given_up = true;
             link.owed = Vec::new();
             link.farewell = Vec::new();
             link.deadline = None;
         }
     }
-}
-
-fn handshake_timed_out() -> Violation {
-    Violation::new(ErrorCode::HandshakeTimedOut, "no Init in time")
-}
-
-fn frame_timed_out() -> Violation {
-    Violation::new(ErrorCode::Malformed, "a frame that has begun was not whole in time")
 }

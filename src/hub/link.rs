@@ -106,6 +106,10 @@ pub(super) struct Link {
     pub(super) farewell: Vec<u8>,
     /// When the stage ends by itself.
     pub(super) deadline: Option<Instant>,
+    /// When it is looked at next.
+    pub(super) alarm: Option<Instant>,
+    /// The shell was told to shut it down; there is nothing left to wait for.
+    pub(super) given_up: bool,
     /// Since when a frame has begun and is not whole.
     pub(super) frame_since: Option<Instant>,
     pub(super) blocked: Option<Blocked>,
@@ -118,7 +122,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(peer: &str, now: Instant, deadline: Instant) -> Self {
+    pub(super) fn new(peer: &str, now: Instant) -> Self {
         Self {
             peer: peer.into(),
             stage: Stage::Greeting,
@@ -133,7 +137,9 @@ impl Link {
             in_flight: false,
             last_position: None,
             farewell: Vec::new(),
-            deadline: Some(deadline),
+            deadline: None,
+            alarm: None,
+            given_up: false,
             frame_since: None,
             blocked: None,
             blocked_since: now,

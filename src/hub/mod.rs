@@ -12,7 +12,8 @@
 //! - [`take_reports`](Hub::take_reports): what the operator may want to know.
 //!
 //! One idea a file: [`admit`] the handshake, [`dialogue`] what clients say, [`deliver`] what they
-//! get to hear, [`pressure`] what happens when some do not listen, [`ending`] how it ends.
+//! get to hear, [`pressure`] what happens when some do not listen, [`timing`] what is
+//! due, [`ending`] how it ends.
 
 mod admit;
 mod deliver;
@@ -26,6 +27,7 @@ mod pressure;
 mod room;
 mod session;
 mod slots;
+mod timing;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -48,6 +50,7 @@ use link::{Link, Service, Stage};
 use pressure::Pressure;
 use session::Session;
 use slots::Slots;
+use timing::Alarms;
 
 /// What a server owes one client outside the log may grow to this before it takes nothing more
 /// from that client (`PROTOCOL.md` section 4).
@@ -130,9 +133,9 @@ struct Core {
     reports: Vec<Report>,
     pressure: Pressure,
     wake: bool,
-    alarm_at: Option<Instant>,
-    alarm_changed: bool,
-    shutting_down: bool,
+    alarms: Alarms,
+    /// When a shutdown cuts off whoever is still here; no more clients are taken then.
+    cut_off: Option<Instant>,
 }
 
 impl fmt::Debug for Core {
@@ -162,9 +165,8 @@ impl Hub {
             reports: Vec::new(),
             pressure: Pressure::default(),
             wake: false,
-            alarm_at: None,
-            alarm_changed: false,
-            shutting_down: false,
+            alarms: Alarms::default(),
+            cut_off: None,
             rules,
         };
         Self { handler, core }
@@ -182,12 +184,12 @@ impl Hub {
 
     /// Whether [`alarm_at`](Self::alarm_at) has become earlier.
     pub fn take_alarm(&mut self) -> bool {
-        std::mem::take(&mut self.core.alarm_changed)
+        std::mem::take(&mut self.core.alarms.changed)
     }
 
     /// When [`tick`](Self::tick) is due at the latest.
     pub fn alarm_at(&self) -> Option<Instant> {
-        self.core.alarm_at
+        self.core.alarms.first()
     }
 
     /// What happened that an operator may want to know, oldest first.
@@ -288,14 +290,6 @@ impl Core {
         {
             link.service = Service::Queued;
             self.work.push(id);
-        }
-    }
-
-    /// Sees to it that [`Hub::tick`] is called at `deadline`.
-    fn arm(&mut self, deadline: Instant) {
-        if self.alarm_at.is_none_or(|alarm_at| deadline < alarm_at) {
-            self.alarm_at = Some(deadline);
-            self.alarm_changed = true;
         }
     }
 

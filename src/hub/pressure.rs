@@ -60,7 +60,7 @@ impl Core {
         link.blocked = Some(why);
         link.blocked_since = at.now;
         if why == Blocked::Owed {
-            self.arm(deadline);
+            self.arm(id, deadline);
         }
     }
 
@@ -81,20 +81,19 @@ impl Core {
 
     fn count_holders(&mut self, at: Moment) {
         let (line, whole) = (self.pressure.line, self.ledger.log.max_bytes());
-        let mut earliest = None;
-        self.pressure.holders = 0;
-        for (_, link) in self.links.iter_mut() {
+        let mut deadlines = Vec::new();
+        for (key, link) in self.links.iter_mut() {
             link.holds = link.holds_log() && link.cursor < line;
             if link.holds {
-                self.pressure.holders += 1;
                 link.account.renew(link.cursor, whole, at.now);
                 let left = self.rules.patience.saturating_sub(link.account.waited);
                 let left = left.min(self.rules.stall);
-                earliest = Some(earliest.map_or(left, |other: Duration| other.min(left)));
+                deadlines.push((LinkId(key), at.now + left));
             }
         }
-        if let Some(left) = earliest {
-            self.arm(at.now + left);
+        self.pressure.holders = deadlines.len();
+        for (id, deadline) in deadlines {
+            self.arm(id, deadline);
         }
     }
 
