@@ -35,13 +35,14 @@ pub struct Framer {
     start: usize,
     end: usize,
     frame_max: u32,
+    frames: u64,
     busy: bool,
 }
 
 impl Framer {
     /// A framer that takes frames of at most `frame_max` bytes (the length field's value).
     pub fn new(frame_max: u32) -> Self {
-        Self { buffer: Vec::new(), start: 0, end: 0, frame_max, busy: false }
+        Self { buffer: Vec::new(), start: 0, end: 0, frame_max, frames: 0, busy: false }
     }
 
     /// Changes the limit, from the next frame on.
@@ -52,6 +53,11 @@ impl Framer {
     /// How many bytes are held that no frame has used yet.
     pub fn buffered(&self) -> usize {
         self.end - self.start
+    }
+
+    /// How many frames were cut off so far.
+    pub fn frames(&self) -> u64 {
+        self.frames
     }
 
     /// The bytes that are held and not yet used.
@@ -121,6 +127,7 @@ impl Framer {
             return Ok(None);
         }
         self.start += 4 + length;
+        self.frames += 1;
         Ok(Some(RawFrame { kind: rest[0], payload: &rest[1..length] }))
     }
 

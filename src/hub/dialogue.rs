@@ -24,7 +24,7 @@ type Judged<'a> = Result<Message<'a>, Refusal>;
 impl Hub {
     /// Takes every whole frame that `framer` holds, in order, as far as there is room for it.
     pub fn receive(&mut self, id: LinkId, framer: &mut Framer, at: Moment) -> Taken {
-        let mut took = false;
+        let frames = framer.frames();
         let taken = loop {
             let Some(link) = self.core.links.get_mut(id.0) else { break Taken::Over };
             if link.blocked.is_some() {
@@ -40,7 +40,6 @@ impl Hub {
                 Stage::Open | Stage::Asked => self.converse(id, framer, at),
                 _ => false,
             };
-            took |= went_on;
             let Some(link) = self.core.links.get(id.0) else { break Taken::Over };
             match link.stage {
                 Stage::Leaving | Stage::Refused | Stage::Draining => break Taken::Over,
@@ -49,6 +48,7 @@ impl Hub {
                 _ => {}
             }
         };
+        let took = framer.frames() > frames;
         self.core.note_partial_frame(id, took, framer.buffered() > 0, taken, at);
         if let Some(link) = self.core.links.get(id.0) {
             let session = link.session;

@@ -121,6 +121,20 @@ fn a_frame_that_has_begun_must_be_whole_in_time() {
 }
 
 #[test]
+fn one_that_always_sends_may_always_be_in_the_middle_of_a_frame() {
+    let mut bench = Bench::new(rules());
+    let alice = bench.join("alice");
+    bench.say_bytes(alice, &[0, 0, 0]);
+    for id in 1..100 {
+        // The rest of one frame, and the beginning of the next.
+        let frame = text(id, "x").to_bytes();
+        bench.say_bytes(alice, &[&frame[3..], &[0, 0, 0]].concat());
+        bench.pass(Duration::from_secs(1));
+    }
+    assert_eq!(bench.heard_lines(alice).last().map(String::as_str), Some("status 99 0"));
+}
+
+#[test]
 fn a_shutdown_says_goodbye_behind_what_is_queued() {
     let mut bench = Bench::new(rules());
     let (alice, bob) = (bench.join("alice"), bench.join("bob"));
