@@ -85,15 +85,20 @@ impl Heartbeat {
         self.last_sent.is_some_and(|sent| sent >= self.last_data + self.rhythm.data_threshold)
     }
 
-    /// What is to be done at `now`.
-    pub fn poll(&mut self, now: Instant) -> Beat {
-        let due = match (self.outstanding, self.last_sent) {
+    /// Before when there is nothing to be done, if nothing comes.
+    pub fn due(&self) -> Instant {
+        match (self.outstanding, self.last_sent) {
             (Some(_), Some(sent)) => sent + self.rhythm.threshold,
             (_, sent) => {
                 let silent = self.last_data + self.rhythm.data_threshold;
                 sent.map_or(silent, |sent| silent.max(sent + self.rhythm.interval))
             }
-        };
+        }
+    }
+
+    /// What is to be done at `now`.
+    pub fn poll(&mut self, now: Instant) -> Beat {
+        let due = self.due();
         if now < due {
             return Beat::Wait(due);
         }

@@ -12,6 +12,7 @@ use super::session::Session;
 use super::{Core, Hub, Moment};
 use crate::codec::decode;
 use crate::frame::{Framer, HANDSHAKE_FRAME_MAX};
+use crate::heartbeat::Heartbeat;
 use crate::log::Audience;
 use crate::message::{ErrorCode, Frame, MAGIC, Mode, VERSION, Violation, kind};
 use crate::name;
@@ -26,6 +27,10 @@ const PING_LENGTH: usize = 9;
 
 /// The room in the log that one admission needs: a Joined with the longest name.
 const ADMISSION_SIZE: usize = 128;
+
+/// Nonces of heartbeats begin here: above all ids of messages, which are the nonces of the Pings
+/// that ask for refusals.
+const HEARTBEAT_NONCE: u64 = 1 << 63;
 
 /// What a client asks for in Init.
 struct Request {
@@ -134,6 +139,8 @@ impl Hub {
         let Some(session) = core.sessions.get(link.session) else { return };
         let log = &core.ledger.log;
         link.stage = Stage::Open;
+        let heartbeat = Heartbeat::new(core.rules.rhythm, HEARTBEAT_NONCE, at.now);
+        link.heartbeat = Some(heartbeat);
         link.cursor = log.latest_for(link.session, core.rules.history);
         link.torn_until = link.cursor;
         link.account.start = link.cursor;
@@ -151,6 +158,7 @@ impl Hub {
         };
         ack.encode(&mut link.owed);
         let (peer, session) = (link.peer.to_string(), link.session);
+        core.watch(id, at.now);
         core.owe_present(id);
         core.mark(id);
         let mut room = Room { core, session, id: 0, open: 0, time_ms: at.time_ms };

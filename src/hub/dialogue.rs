@@ -24,7 +24,7 @@ type Judged<'a> = Result<Message<'a>, Refusal>;
 impl Hub {
     /// Takes every whole frame that `framer` holds, in order, as far as there is room for it.
     pub fn receive(&mut self, id: LinkId, framer: &mut Framer, at: Moment) -> Taken {
-        let frames = framer.frames();
+        let (frames, mut data) = (framer.frames(), false);
         let taken = loop {
             let Some(link) = self.core.links.get_mut(id.0) else { break Taken::Over };
             if link.blocked.is_some() {
@@ -37,7 +37,7 @@ impl Hub {
                     self.refuse(id, Violation::new(ErrorCode::OutOfOrder, words), at);
                     false
                 }
-                Stage::Open | Stage::Asked => self.converse(id, framer, at),
+                Stage::Open | Stage::Asked => self.converse(id, framer, &mut data, at),
                 _ => false,
             };
             let Some(link) = self.core.links.get(id.0) else { break Taken::Over };
@@ -49,6 +49,7 @@ impl Hub {
             }
         };
         let took = framer.frames() > frames;
+        self.core.note_data(id, data || is_data(framer.peek()), at.now);
         self.core.note_partial_frame(id, took, framer.buffered() > 0, taken, at);
         if let Some(link) = self.core.links.get(id.0) {
             let session = link.session;
@@ -60,7 +61,7 @@ impl Hub {
 
     /// Takes frames of a session until none is whole, or one changes the stage, or there is no
     /// room. True if it should be called again.
-    fn converse(&mut self, id: LinkId, framer: &mut Framer, at: Moment) -> bool {
+    fn converse(&mut self, id: LinkId, framer: &mut Framer, data: &mut bool, at: Moment) -> bool {
         let Some(link) = self.core.links.get(id.0) else { return false };
         let session = link.session;
         loop {
@@ -76,6 +77,7 @@ impl Hub {
                     return false;
                 }
             };
+            *data |= !matches!(raw.kind, kind::PING | kind::PONG);
             match self.take_frame(id, session, &raw, at) {
                 Ok(true) => {}
                 Ok(false) => return true,
@@ -124,6 +126,7 @@ impl Hub {
                 self.core.owe(id, &Frame::Pong { nonce: *nonce });
             }
             Frame::Pong { nonce } => {
+                self.core.note_pong(id, *nonce, at.now);
                 if let Some(session) = self.core.sessions.get_mut(session) {
                     session.answered(*nonce);
                 }
@@ -281,6 +284,11 @@ impl Core {
         let detail = Cow::Owned(detail);
         self.owe(link, &Frame::Status { id, code, detail });
     }
+}
+
+/// Whether what has come of a frame is data: a byte of anything but Ping and Pong.
+fn is_data(begun: &[u8]) -> bool {
+    !begun.is_empty() && !matches!(begun.get(4), Some(&kind::PING | &kind::PONG))
 }
 
 fn too_large(largest: usize) -> Refusal {

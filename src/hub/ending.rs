@@ -108,6 +108,13 @@ impl Hub {
         self.put_out(id, Reason::TooSlow, Some(&frame.to_bytes()), at);
     }
 
+    /// A client that gave no sign of life: tries to say so.
+    pub(super) fn give_up_dead(&mut self, id: LinkId, at: Moment) {
+        let detail = Cow::Borrowed("");
+        let frame = Frame::Terminate { reason: Reason::NoHeartbeat, retry_after_ms: 0, detail };
+        self.put_out(id, Reason::NoHeartbeat, Some(&frame.to_bytes()), at);
+    }
+
     fn put_out(&mut self, id: LinkId, reason: Reason, last_words: Option<&[u8]>, at: Moment) {
         let Some(link) = self.core.links.get_mut(id.0) else { return };
         if matches!(link.stage, Stage::Refused | Stage::Draining) {

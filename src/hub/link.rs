@@ -13,6 +13,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::heartbeat::Heartbeat;
 use crate::log::SessionId;
 use crate::message::Reason;
 
@@ -80,6 +81,7 @@ pub(super) enum Blocked {
 
 /// See the [module](self).
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Link {
     /// The address, for reports.
     pub(super) peer: Box<str>,
@@ -106,6 +108,10 @@ pub(super) struct Link {
     pub(super) farewell: Vec<u8>,
     /// When the stage ends by itself.
     pub(super) deadline: Option<Instant>,
+    /// Watches the client's silence, once it has a session.
+    pub(super) heartbeat: Option<Heartbeat>,
+    /// It was not read on purpose: its silence since does not count.
+    pub(super) excused: bool,
     /// When it is looked at next.
     pub(super) alarm: Option<Instant>,
     /// The shell was told to shut it down; there is nothing left to wait for.
@@ -138,6 +144,8 @@ impl Link {
             last_position: None,
             farewell: Vec::new(),
             deadline: None,
+            heartbeat: None,
+            excused: false,
             alarm: None,
             given_up: false,
             frame_since: None,

@@ -42,6 +42,7 @@ pub use ledger::Commit;
 pub use link::LinkId;
 pub use room::{Member, Message, Refusal, Room};
 
+use crate::heartbeat::Rhythm;
 use crate::log::{Audience, Log, SessionId};
 use crate::message::{Frame, Mode, SessionKey, StatusCode};
 use crate::report::Report;
@@ -75,6 +76,7 @@ pub struct Rules {
     pub log_records: u64,
     pub patience: Duration,
     pub stall: Duration,
+    pub rhythm: Rhythm,
     /// The access token that clients must show; empty: none.
     pub token: String,
 }

@@ -59,6 +59,7 @@ impl Core {
         let Some(link) = self.links.get_mut(id.0) else { return };
         link.blocked = Some(why);
         link.blocked_since = at.now;
+        link.excused = true;
         if why == Blocked::Owed {
             self.arm(id, deadline);
         }

@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use super::link::{Blocked, LinkId, Stage};
 use super::{Core, Hub, Moment};
-use crate::message::{ErrorCode, Violation};
+use crate::heartbeat::{Beat, Heartbeat};
+use crate::message::{ErrorCode, Frame, Violation};
 
 /// The alarms of all connections.
 #[derive(Debug, Default)]
@@ -98,23 +99,71 @@ impl Hub {
             || self.core.patience_ends(id, at.now).is_some_and(due)
         {
             self.let_go(id, at);
+        } else if stage == Stage::Open && blocked.is_none() {
+            self.beat(id, at);
+        }
+    }
+}
+
+impl Hub {
+    /// Asks a silent client for a sign of life, or gives it up.
+    fn beat(&mut self, id: LinkId, at: Moment) {
+        let link = self.core.links.get_mut(id.0);
+        match link.and_then(|link| link.heartbeat.as_mut()).map(|beat| beat.poll(at.now)) {
+            Some(Beat::Ping(nonce)) => self.core.owe(id, &Frame::Ping { nonce }),
+            Some(Beat::Dead) => self.give_up_dead(id, at),
+            Some(Beat::Wait(_)) | None => {}
         }
     }
 }
 
 impl Core {
+    /// A client said something; if it was data, its silence begins anew.
+    #[inline]
+    pub(super) fn note_data(&mut self, id: LinkId, data: bool, now: Instant) {
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        let excused = link.blocked.is_none() && std::mem::take(&mut link.excused);
+        if (data || excused)
+            && let Some(heartbeat) = &mut link.heartbeat
+        {
+            heartbeat.data_seen(now);
+            self.watch(id, now);
+        }
+    }
+
+    /// A client answered a Ping.
+    pub(super) fn note_pong(&mut self, id: LinkId, nonce: u64, now: Instant) {
+        if let Some(link) = self.links.get_mut(id.0)
+            && let Some(heartbeat) = &mut link.heartbeat
+        {
+            heartbeat.pong_seen(nonce);
+            self.watch(id, now);
+        }
+    }
+
+    /// Sees to it that the heartbeat is looked at in time.
+    pub(super) fn watch(&mut self, id: LinkId, now: Instant) {
+        let link = self.links.get(id.0).filter(|link| link.blocked.is_none());
+        let due = link.and_then(|link| link.heartbeat.as_ref()).map(|beat| beat.due().max(now));
+        if let Some(due) = due {
+            self.arm(id, due);
+        }
+    }
+
     /// When a connection is to be looked at again.
     fn next_deadline(&mut self, id: LinkId, now: Instant) -> Option<Instant> {
         let patience = self.patience_ends(id, now);
         let (stall, frame_time, cut_off) = (self.rules.stall, self.rules.frame_time, self.cut_off);
         let link = self.links.get(id.0).filter(|link| !link.given_up)?;
         let owed = link.blocked == Some(Blocked::Owed);
+        let watched = link.stage == Stage::Open && link.blocked.is_none();
         let deadlines = [
             link.deadline,
             cut_off,
             link.frame_since.map(|since| since + frame_time),
             owed.then(|| link.blocked_since + stall),
             patience,
+            link.heartbeat.as_ref().filter(|_| watched).map(Heartbeat::due),
         ];
         deadlines.into_iter().flatten().min()
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::codec::decode;
 use crate::frame::Framer;
+use crate::heartbeat::Rhythm;
 use crate::hub::{Commit, Handler, Hub, LinkId, Moment, Order, Relay, Rules, Step, Taken, Who};
 use crate::message::{Frame, SessionKey, Token, VERSION};
 use crate::report::Report;
@@ -23,6 +24,13 @@ pub(super) fn rules() -> Rules {
         log_records: 1_000_000,
         patience: Duration::from_secs(2),
         stall: Duration::from_secs(5),
+        // So long that only the tests about it meet a heartbeat.
+        rhythm: Rhythm {
+            data_threshold: Duration::from_secs(100_000),
+            interval: Duration::from_secs(5),
+            threshold: Duration::from_secs(10),
+            additional_tries: 3,
+        },
         token: String::new(),
     }
 }

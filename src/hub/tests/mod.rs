@@ -3,4 +3,5 @@
 mod dialogue;
 mod endings;
 mod harness;
+mod heartbeats;
 mod slow_readers;
