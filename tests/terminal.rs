@@ -1,0 +1,151 @@
+//! The chat in a real terminal: tmux plays it, and its screen is read as a person would.
+
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use tcpkit::{Connection, Event, Server};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A terminal of 80 columns and 24 rows with one program in it.
+struct Terminal {
+    socket: String,
+}
+
+impl Terminal {
+    fn start(name: &str, program: &[&str]) -> Self {
+        let terminal = Self { socket: format!("tcpkit-{}-{name}", std::process::id()) };
+        let words = ["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24"];
+        let output = terminal.tmux(&[&words[..], program].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        terminal
+    }
+
+    fn tmux(&self, words: &[&str]) -> Output {
+        let mut tmux = Command::new("tmux");
+        tmux.args(["-u", "-L", &self.socket]).args(words);
+        tmux.env("LC_ALL", "C.UTF-8").env("TERM", "xterm-256color").env_remove("TMUX");
+        tmux.env("TZ", "UTC").output().expect("tmux was found before")
+    }
+
+    fn type_keys(&self, keys: &str) {
+        self.tmux(&["send-keys", "-l", keys]);
+    }
+
+    fn press_enter(&self) {
+        self.tmux(&["send-keys", "Enter"]);
+    }
+
+    /// The lines on the screen, without empty ones.
+    fn screen(&self) -> Vec<String> {
+        let output = self.tmux(&["capture-pane", "-p"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().map(|line| line.trim_end().to_owned()).filter(|l| !l.is_empty()).collect()
+    }
+
+    /// Looks at the screen until it is as expected. Each look starts a process, which is pause
+    /// enough.
+    fn wait_until(&self, what: &str, is_there: impl Fn(&[String]) -> bool) -> Vec<String> {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let screen = self.screen();
+            if is_there(&screen) {
+                return screen;
+            }
+            assert!(Instant::now() < end, "no {what} on the screen:\n{}", screen.join("\n"));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.tmux(&["kill-server"]);
+    }
+}
+
+fn has_tmux() -> bool {
+    let found = Command::new("tmux").arg("-V").output().is_ok();
+    if !found {
+        eprintln!("skipped: tmux is not installed, and there is no other terminal to look at");
+    }
+    found
+}
+
+fn next_text(connection: &Connection) -> String {
+    loop {
+        if let Some(Event::Text { body, .. }) = connection.recv_timeout(DEADLINE).expect("an event")
+        {
+            return body;
+        }
+    }
+}
+
+fn is_last(screen: &[String], line: &str) -> bool {
+    screen.last().is_some_and(|last| last == line)
+}
+
+#[test]
+fn an_incoming_line_is_inserted_above_a_half_typed_one() {
+    if !has_tmux() {
+        return;
+    }
+    let server = Server::builder().bind("127.0.0.1:0").and_then(Server::spawn).expect("a server");
+    let address = server.addr().to_string();
+    let bob = Connection::builder().name("bob").connect(&address).expect("a connection");
+    let client = env!("CARGO_BIN_EXE_client");
+    let program = [client, "--server", &address, "--name", "alice"];
+    let terminal = Terminal::start("half", &program);
+    terminal.wait_until("greeting", |screen| {
+        screen.iter().any(|line| line.contains("as alice; also here: bob."))
+    });
+
+    // Near the top of the screen, then at its bottom.
+    for round in 0..2 {
+        terminal.type_keys("half a li");
+        terminal.wait_until("half a line", |screen| is_last(screen, "half a li"));
+        for number in 0..30 * round + 1 {
+            bob.send(&format!("message {round} {number}")).expect("a send");
+        }
+        let last = format!("bob: message {round} {}", 30 * round);
+        let screen = terminal.wait_until("message", |screen| {
+            screen.iter().any(|line| line.ends_with(&last)) && is_last(screen, "half a li")
+        });
+        assert!(screen[screen.len() - 2].ends_with(&last), "{}", screen.join("\n"));
+        terminal.type_keys("ne");
+        terminal.press_enter();
+        assert_eq!(next_text(&bob), "half a line");
+        terminal.wait_until("tick", |screen| is_last(screen, "  ✓"));
+    }
+    terminal.type_keys("/quit");
+    terminal.press_enter();
+    loop {
+        if let Some(Event::Left { name, .. }) = bob.recv_timeout(DEADLINE).expect("an event") {
+            assert_eq!(name, "alice");
+            break;
+        }
+    }
+    drop(bob); // a connection that nobody reads from would not answer the server's goodbye
+    server.shutdown(Duration::from_secs(5));
+}
+
+#[test]
+fn a_name_is_asked_for_and_what_comes_cannot_move_the_cursor() {
+    if !has_tmux() {
+        return;
+    }
+    let server = Server::builder().bind("127.0.0.1:0").and_then(Server::spawn).expect("a server");
+    let address = server.addr().to_string();
+    let terminal = Terminal::start("name", &[env!("CARGO_BIN_EXE_client"), "--server", &address]);
+    terminal.wait_until("question", |screen| screen.iter().any(|l| l.starts_with("Your name")));
+    terminal.type_keys("carol");
+    terminal.press_enter();
+    terminal.wait_until("greeting", |screen| screen.iter().any(|l| l.contains("as carol;")));
+    let bob = Connection::builder().name("bob").connect(&address).expect("a connection");
+    bob.send("\u{1b}[2J\u{1b}[H\u{202e}gone").expect("a send");
+    let screen = terminal.wait_until("message", |screen| {
+        screen.iter().any(|line| line.ends_with("bob: \\u{1b}[2J\\u{1b}[H\\u{202e}gone"))
+    });
+    assert!(screen[0].starts_with("Your name"), "{}", screen.join("\n"));
+    drop((bob, terminal));
+    server.shutdown(Duration::from_secs(5));
+}
