@@ -103,7 +103,7 @@ fn an_incoming_line_is_inserted_above_a_half_typed_one() {
     for round in 0..2 {
         terminal.type_keys("half a li");
         terminal.wait_until("half a line", |screen| is_last(screen, "half a li"));
-        for number in 0..30 * round + 1 {
+        for number in 0..=30 * round {
             bob.send(&format!("message {round} {number}")).expect("a send");
         }
         let last = format!("bob: message {round} {}", 30 * round);
