@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::link::{Blocked, LinkId, Stage};
 use super::room::{Message, Refusal, Room};
-use super::session::Numbered;
+use super::session::{Numbered, Session};
 use super::{BODY_MARGIN, Core, Hub, Moment, OWED_MAX, Taken};
 use crate::codec::decode;
 use crate::frame::{Framer, RawFrame, frame_size};
@@ -37,7 +37,14 @@ impl Hub {
                     self.refuse(id, Violation::new(ErrorCode::OutOfOrder, words), at);
                     false
                 }
-                Stage::Open | Stage::Asked => self.converse(id, framer, &mut data, at),
+                Stage::Open | Stage::Asked => {
+                    // Once around many messages: around each it would cost as much as the rest.
+                    let converse = || self.converse(id, framer, &mut data, at);
+                    catch_unwind(AssertUnwindSafe(converse)).unwrap_or_else(|_| {
+                        self.put_out_after_panic(id, at);
+                        false
+                    })
+                }
                 _ => false,
             };
             let Some(link) = self.core.links.get(id.0) else { break Taken::Over };
@@ -64,9 +71,14 @@ impl Hub {
     fn converse(&mut self, id: LinkId, framer: &mut Framer, data: &mut bool, at: Moment) -> bool {
         let Some(link) = self.core.links.get(id.0) else { return false };
         let session = link.session;
+        self.core.owes_more = true;
         loop {
             let needed = frame_size(framer.peek()) + RECORD_MARGIN;
-            if !self.core.may_take(id, session, needed, at) {
+            if std::mem::take(&mut self.core.owes_more) && !self.core.may_owe(id, session, at) {
+                return false;
+            }
+            if !self.core.has_room(needed) {
+                self.core.block_for_room(id, needed, at);
                 return false;
             }
             let raw = match framer.next_frame() {
@@ -175,25 +187,16 @@ impl Hub {
         };
         let core = &mut self.core;
         let mut room = Room { core, session, id, open: 0, time_ms: at.time_ms };
-        let handler = &*self.handler;
-        let verdict = catch_unwind(AssertUnwindSafe(|| handler.message(&mut room, message)));
-        let open = room.open;
-        match verdict {
-            Ok(Ok(())) => {
+        match self.handler.message(&mut room, message) {
+            Ok(()) => {
+                let open = room.open;
                 if let Some(sender) = self.core.sessions.get_mut(session) {
                     sender.accept(id, open);
                 }
-                Ok(true)
             }
-            Ok(Err(refusal)) => {
-                self.core.refuse_message(link, session, id, refusal);
-                Ok(true)
-            }
-            Err(_) => {
-                self.put_out_after_panic(link, at);
-                Ok(false)
-            }
+            Err(refusal) => self.core.refuse_message(link, session, id, refusal),
         }
+        Ok(true)
     }
 }
 
@@ -212,8 +215,14 @@ impl Core {
             Ok(text) => Ok(text),
             Err(_) => Err(not_utf8()),
         };
+        // Most messages are texts. A decoded frame is large, and moving it costs more than to read
+        // these two fields here.
+        if raw.kind == kind::TEXT
+            && let Some((id, body)) = raw.payload.split_first_chunk()
+        {
+            return Ok((u64::from_be_bytes(*id), text(body).map(Message::Text)));
+        }
         Ok(match decode(raw)? {
-            Frame::Text { id, body } => (id, text(body).map(Message::Text)),
             Frame::Direct { id, to, body } => {
                 (id, text(body).map(|text| Message::Direct { to, text }))
             }
@@ -224,22 +233,16 @@ impl Core {
         })
     }
 
-    /// Whether one more frame that needs this much room may be taken from a client now.
-    #[inline]
-    fn may_take(&mut self, id: LinkId, session: SessionId, needed: usize, at: Moment) -> bool {
+    /// Whether more may be taken from a client, for what it is owed already.
+    fn may_owe(&mut self, id: LinkId, session: SessionId, at: Moment) -> bool {
         let (owed, bound) = self.links.get(id.0).map_or((0, 0), |link| {
             (link.owed.len() + link.owed_in_flight, OWED_MAX + link.present_size)
         });
-        let full = self.sessions.get(session).is_some_and(super::session::Session::is_full);
+        let full = self.sessions.get(session).is_some_and(Session::is_full);
         if owed > bound || full {
             self.block(id, Blocked::Owed, at);
-            return false;
         }
-        if !self.has_room(needed) {
-            self.block_for_room(id, needed, at);
-            return false;
-        }
-        true
+        owed <= bound && !full
     }
 
     /// Remembers since when a frame has begun that is not whole yet.

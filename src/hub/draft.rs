@@ -46,7 +46,7 @@ pub enum Draft<'a> {
 }
 
 /// The largest header of a record: frame, `seq`, `time_ms`, and a reason or the length of a name.
-const RECORD_HEADER: usize = 5 + 8 + 8 + 2;
+pub(super) const RECORD_HEADER: usize = 5 + 8 + 8 + 2;
 
 impl Draft<'_> {
     /// How many bytes the record takes at the most.

@@ -5,8 +5,9 @@
 //! in its own order, and brings records that nobody here proposed ([`Commit::Later`]): the hub
 //! hands its proposals out and takes committed ones in. Nothing else in the hub knows which.
 
-use super::draft::Proposal;
-use crate::log::Log;
+use super::draft::{Proposal, RECORD_HEADER};
+use crate::codec::put_relayed;
+use crate::log::{Audience, Log, SessionId};
 
 /// When a proposed record is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,26 @@ impl Ledger {
     /// Up to which position readers must get before one more record of `size` bytes has room.
     pub(super) fn line_for(&self, size: usize) -> u64 {
         self.log.line_for(size as u64 + self.reserved)
+    }
+
+    /// Appends a message at once, if that is how records are committed: straight from the bytes
+    /// that came, since to put a proposal together costs as much as to write the record.
+    #[inline]
+    pub(super) fn append_at_once(
+        &mut self,
+        (session, audience): (SessionId, Audience),
+        time_ms: u64,
+        from: &str,
+        (kind, body): (u8, &[u8]),
+    ) -> bool {
+        if self.commit != Commit::AtOnce {
+            return false;
+        }
+        let size = RECORD_HEADER + from.len() + body.len();
+        self.log.append(session, audience, size, |out, seq| {
+            put_relayed(out, kind, (seq, time_ms), from, body);
+        });
+        true
     }
 
     /// Takes a proposal. True if it is committed with that.

@@ -135,6 +135,8 @@ struct Core {
     reports: Vec<Report>,
     pressure: Pressure,
     wake: bool,
+    /// Something was owed since that was last looked at.
+    owes_more: bool,
     alarms: Alarms,
     /// When a shutdown cuts off whoever is still here; no more clients are taken then.
     cut_off: Option<Instant>,
@@ -167,6 +169,7 @@ impl Hub {
             reports: Vec::new(),
             pressure: Pressure::default(),
             wake: false,
+            owes_more: false,
             alarms: Alarms::default(),
             cut_off: None,
             rules,
@@ -299,6 +302,7 @@ impl Core {
     fn owe(&mut self, id: LinkId, frame: &Frame<'_>) {
         if let Some(link) = self.links.get_mut(id.0) {
             frame.encode(&mut link.owed);
+            self.owes_more = true;
             self.mark(id);
         }
     }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::draft::{Draft, Proposal};
 use super::{Core, SessionId};
 use crate::log::Audience;
-use crate::message::StatusCode;
+use crate::message::{StatusCode, kind};
 use crate::name::fold;
 
 /// A message as a handler sees it: numbered, checked for size, and for UTF-8 where it is text.
@@ -24,6 +24,18 @@ pub enum Message<'a> {
         /// What it says.
         text: &'a str,
     },
+}
+
+impl<'a> Message<'a> {
+    /// The kind under which it is relayed, and its body.
+    #[inline]
+    fn relayed(self) -> (u8, &'a [u8]) {
+        match self {
+            Message::Text(text) => (kind::RELAYED_TEXT, text.as_bytes()),
+            Message::Bytes(bytes) => (kind::RELAYED_BYTES, bytes),
+            Message::Direct { text, .. } => (kind::RELAYED_DIRECT, text.as_bytes()),
+        }
+    }
 }
 
 /// Who a handler is dealing with.
@@ -141,13 +153,15 @@ impl Room<'_> {
     fn propose(&mut self, audience: Audience, from: Option<&str>, message: Message<'_>) {
         let Core { sessions, ledger, .. } = &mut *self.core;
         let Some(session) = sessions.get(self.session) else { return };
-        let draft = draft(from.unwrap_or(&session.name), message);
+        let from = from.unwrap_or(&session.name);
         let (session, id, time_ms) = (self.session, self.id, self.time_ms);
-        if ledger.propose(Proposal { session, id, audience, time_ms, draft }) {
+        if ledger.append_at_once((session, audience), time_ms, from, message.relayed()) {
             self.core.announce(session, audience);
-        } else {
-            self.open += 1;
+            return;
         }
+        let draft = draft(from, message);
+        ledger.propose(Proposal { session, id, audience, time_ms, draft });
+        self.open += 1;
     }
 }
 
