@@ -12,7 +12,7 @@
 //! | 5 services | [`server`] |
 //! | 4 shell | `connection`, `transport`, [`memory`] |
 //! | 3 machines | [`hub`] (the server), `client_session` (the client) |
-//! | 2 rules | [`frame`], [`codec`], [`log`], [`name`], `outbox`, `ini`, `arguments`, `timezone` |
+//! | 2 rules | [`heartbeat`], [`frame`], [`codec`], [`log`], [`name`], `outbox`, `ini`, `arguments`, `timezone` |
 //! | 1 vocabulary | [`message`], [`event`], [`error`], [`report`], [`settings`], [`escape`] |
 #![forbid(unsafe_code)]
 

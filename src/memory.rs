@@ -3,7 +3,8 @@
 //! [`Connection::memory`] gives a connection that is open and a [`FarEnd`], with which the test
 //! plays the server: it sees each frame, and sends what it likes, torn or malformed bytes
 //! included. The bytes pass through the same framer as those of a socket. Dropping the far end is
-//! what a lost connection looks like.
+//! what a lost connection looks like; a connection that is dropped first waits a second for the
+//! goodbye of its far end.
 //!
 //! ```
 //! use tcpkit::message::Frame;

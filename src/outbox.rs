@@ -21,8 +21,6 @@ pub(crate) struct Outbox {
     sent: u64,
     /// The highest id that a status 0 has named.
     accepted: u64,
-    /// Every message up to this id has its fate.
-    settled: u64,
     refusals: BTreeMap<u64, (StatusCode, String)>,
     /// The highest id among the refusals that are not remembered any more.
     forgotten: u64,
@@ -47,7 +45,6 @@ impl Outbox {
             return Ok(false);
         }
         self.accepted = id;
-        self.settle();
         Ok(true)
     }
 
@@ -72,7 +69,6 @@ impl Outbox {
         {
             self.forgotten = oldest;
         }
-        self.settle();
         Ok(true)
     }
 
@@ -96,11 +92,14 @@ impl Outbox {
 
     /// How many messages up to `last` have no fate yet.
     pub(crate) fn unsettled(&self, last: Receipt) -> u64 {
-        if last.0 <= self.settled {
+        // A refusal can only be forgotten ahead of an open message if tens of thousands came in
+        // between; that message counts as settled, since its fate is unknown.
+        let settled = self.accepted.max(self.forgotten);
+        if last.0 <= settled {
             return 0;
         }
-        let ahead = self.refusals.range(self.settled + 1..=last.0).count();
-        last.0 - self.settled - ahead as u64
+        let ahead = self.refusals.range(settled + 1..=last.0).count();
+        last.0 - settled - ahead as u64
     }
 
     fn check(&self, id: u64) -> Result<(), Violation> {
@@ -109,15 +108,6 @@ impl Outbox {
             return Err(Violation::new(ErrorCode::Malformed, words));
         }
         Ok(())
-    }
-
-    /// A refusal can only be forgotten ahead of an open message if tens of thousands came in
-    /// between; that message counts as settled then, and its fate as unknown.
-    fn settle(&mut self) {
-        self.settled = self.settled.max(self.accepted).max(self.forgotten);
-        while self.refusals.contains_key(&(self.settled + 1)) {
-            self.settled += 1;
-        }
     }
 }
 

@@ -284,7 +284,7 @@ mod tests {
         for (near, _far) in transports() {
             let begin = Instant::now();
             let error = loop {
-                match near.write(&[0; 65_536]) {
+                match near.write(&vec![0; 65_536]) {
                     Ok(count) => assert!(count > 0),
                     Err(error) => break error,
                 }
@@ -324,7 +324,7 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
         let tcp = Tcp::new(stream).expect("options");
         let timeout = || tcp.stream.read_timeout().expect("an option").expect("set");
-        tcp.set_read_timeout(Some(Duration::from_millis(1000))).expect("an option");
+        tcp.set_read_timeout(Some(Duration::from_secs(1))).expect("an option");
         let before = timeout();
         tcp.set_read_timeout(Some(Duration::from_micros(999_500))).expect("an option");
         assert_eq!(timeout(), before);

@@ -16,7 +16,21 @@ const FLOORS: &[(usize, &[&str])] = &[
     (1, &["message", "event", "error", "report", "settings", "escape", "end"]),
     // What settings are made of.
     (1, &["units", "nearest"]),
-    (2, &["frame", "codec", "log", "name", "outbox", "ini", "arguments", "timezone", "clock"]),
+    (
+        2,
+        &[
+            "heartbeat",
+            "frame",
+            "codec",
+            "log",
+            "name",
+            "outbox",
+            "ini",
+            "arguments",
+            "timezone",
+            "clock",
+        ],
+    ),
     (3, &["hub", "client_session"]),
     (4, &["transport", "memory", "connection"]),
     (5, &["server"]),

@@ -17,8 +17,6 @@
 //! stops sending when `outgoing` is long, and stops reading when the inbox is full.
 
 mod receive;
-#[cfg(test)]
-mod tests;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -104,6 +102,15 @@ impl ClientSession {
             let longest = fields.into_iter().max_by_key(|(_, text)| text.len());
             return Err(Error::FieldTooLong(longest.unwrap_or_default().0));
         }
+        Ok(Self::begin(name, timezone, token, keep))
+    }
+
+    /// Begins a new session without a name, a time zone or a token.
+    pub(crate) fn anonymous(keep: Keep) -> Self {
+        Self::begin("", "", "", keep)
+    }
+
+    fn begin(name: &str, timezone: &str, token: &str, keep: Keep) -> Self {
         let init = Frame::Init {
             version: VERSION,
             session: SessionKey::NEW,
@@ -112,7 +119,7 @@ impl ClientSession {
             timezone,
             token: Token(token),
         };
-        Ok(Self {
+        Self {
             phase: Phase::Handshake,
             outgoing: init.to_bytes(),
             outbox: Outbox::default(),
@@ -126,7 +133,7 @@ impl ClientSession {
             last_nonce: 0,
             open_pings: Vec::new(),
             answers: 0,
-        })
+        }
     }
 
     /// Sends a text to all others.
@@ -313,3 +320,6 @@ impl ClientSession {
         &self.name
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+//! The machine, frame by frame.
+
 use std::borrow::Cow;
 
 use super::*;

@@ -121,23 +121,24 @@ impl Builder {
     /// # Errors
     /// [`Error::FieldTooLong`] if the name, time zone and token do not fit into a handshake.
     pub fn memory(self) -> Result<(Connection, FarEnd), Error> {
-        let session = self.session()?;
-        let (near, far) = pipe();
-        let mut far = FarEnd::new(far);
-        let connection = Connection::new(Box::new(near), None, session);
-        far.welcome(self.name.trim())?; // it lies in the pipe until the handshake reads it
-        connection.handshake(self.handshake_timeout)?;
-        far.recv()?; // the Init
-        Ok((connection, far))
+        Ok(in_memory(self.session()?, self.name.trim()))
+    }
+
+    /// As [`memory`](Self::memory), with empty fields, which always fit.
+    pub(super) fn anonymous_memory(self) -> (Connection, FarEnd) {
+        in_memory(ClientSession::anonymous(self.keep()), "")
     }
 
     fn session(&self) -> Result<ClientSession, Error> {
-        let keep = Keep {
+        ClientSession::new(&self.name, &self.timezone, &self.token, self.keep())
+    }
+
+    fn keep(&self) -> Keep {
+        Keep {
             records: !self.send_only,
             refusals: !self.send_only || self.delivery_events,
             acceptances: self.delivery_events,
-        };
-        ClientSession::new(&self.name, &self.timezone, &self.token, keep)
+        }
     }
 }
 
@@ -153,6 +154,18 @@ impl fmt::Debug for Builder {
             .field("delivery_events", &self.delivery_events)
             .finish_non_exhaustive()
     }
+}
+
+/// Both ends of a connection in memory, after their handshake. Nothing in it can fail: an empty
+/// pipe has room for it.
+fn in_memory(session: ClientSession, name: &str) -> (Connection, FarEnd) {
+    let (near, far) = pipe();
+    let mut far = FarEnd::new(far);
+    let connection = Connection::new(Box::new(near), None, session);
+    let _ = far.welcome(name); // it lies in the pipe until the handshake reads it
+    let _ = connection.handshake(DEFAULT_LIMIT);
+    let _ = far.recv(); // the Init
+    (connection, far)
 }
 
 /// Connects to the first address that answers. Each gets its share of the time that is left, so

@@ -13,7 +13,7 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use super::Connection;
-use super::wait::{Deadline, Guard, Reader, Writer};
+use super::wait::{Deadline, Guard, Reader, State, Writer};
 use crate::end::End;
 use crate::error::{Error, Waiting};
 
@@ -23,6 +23,13 @@ const READER_WAIT: Duration = Duration::from_millis(100);
 /// How long what still comes is read and dropped after the last word, since closing with unread
 /// input would destroy that word on its way (`PROTOCOL.md` section 1).
 const LINGER: Duration = Duration::from_secs(1);
+
+impl State {
+    /// Whether all is written, and nobody will see the answer.
+    fn is_unheard(&self) -> bool {
+        self.reader == Reader::Shut && self.writer != Writer::Busy && !self.has_to_write()
+    }
+}
 
 impl Connection {
     pub(super) fn close_within(&self, limit: Duration) -> Result<(), Error> {
@@ -36,15 +43,16 @@ impl Connection {
         }
         self.ring_everyone();
         while state.session.ended().is_none() && !deadline.is_over() {
-            if state.reader == Reader::Shut && state.session.outgoing.is_empty() {
-                break; // all is written, and nobody will see the answer
+            if state.is_unheard() {
+                break;
             }
             state = self.close_step(state, deadline, reader_deadline);
         }
         let result = match state.session.ended() {
             _ if had_ended => Ok(()),
             Some(End::Closed { answered: true }) => Ok(()),
-            None | Some(End::Closed { .. }) if state.reader == Reader::Shut => Ok(()),
+            None if state.is_unheard() => Ok(()),
+            Some(End::Closed { .. }) if state.reader == Reader::Shut => Ok(()),
             None => Err(Error::Timeout(Waiting::Goodbye, limit)),
             Some(End::Closed { .. }) => Err(Error::Lost),
             Some(end) => Err(end.to_error()),

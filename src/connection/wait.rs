@@ -18,7 +18,7 @@ use crate::error::{Error, Waiting};
 use crate::frame::Framer;
 use crate::transport::is_timeout;
 
-/// How long a server that does not read but sends without a pause is only read from, before the
+/// How long a server that does not read but has something to say is only listened to, before the
 /// next try to write: long enough to leave most of the time for reading, since a try may take
 /// [`WRITE_WAIT`](crate::transport::WRITE_WAIT); short enough for a Pong.
 const STALL_PAUSE: Duration = Duration::from_millis(200);
@@ -75,6 +75,15 @@ impl State {
             Writer::Busy | Writer::Shut => false,
         }
     }
+
+    /// The same, unless it was tried just before.
+    pub(super) fn is_due_to_write(&self) -> bool {
+        let is_due = match self.writer {
+            Writer::Stalled(since) => since.elapsed() >= STALL_PAUSE,
+            _ => true,
+        };
+        is_due && self.has_to_write()
+    }
 }
 
 pub(super) type Guard<'a> = MutexGuard<'a, State>;
@@ -102,8 +111,13 @@ impl Bell {
         state
     }
 
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_awaited(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+        self.waiting() > 0
     }
 
     pub(super) fn ring_one(&self) {
@@ -152,7 +166,8 @@ impl Connection {
         let mut state = self.lock();
         let mut is_first = true;
         let result = loop {
-            if state.writer == Writer::Free && state.has_to_write() {
+            if state.is_due_to_write() {
+                self.pass_on(&state);
                 state = self.push(state);
             }
             if let Some(result) = check(&mut state.session) {
@@ -192,15 +207,11 @@ impl Connection {
         }
     }
 
-    /// With both roles at hand and a server that does not read: takes what it sends. If there is
-    /// nothing, or has been something for too long, tries to write again, which may take a while.
+    /// With both roles at hand and a server that does not read: takes what it sends, and if there
+    /// is nothing, waits for room.
     pub(super) fn read_or_push<'a>(&'a self, state: Guard<'a>) -> Guard<'a> {
         let (state, came) = self.read(state, Some(Duration::ZERO));
-        let is_due = match state.writer {
-            Writer::Stalled(since) => !came || since.elapsed() >= STALL_PAUSE,
-            _ => false,
-        };
-        if !is_due || !state.has_to_write() {
+        if came || !state.has_to_write() {
             return state;
         }
         self.pass_on(&state);

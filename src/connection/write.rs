@@ -60,7 +60,7 @@ impl Connection {
     fn push_through<'a>(&'a self, state: Guard<'a>) -> Guard<'a> {
         let mut state = self.push(state);
         while matches!(state.writer, Writer::Stalled(_)) && state.session.is_open() {
-            if state.reader == Reader::Busy {
+            if state.reader == Reader::Busy || state.is_due_to_write() {
                 state = self.push(state);
             } else if state.session.inbox_is_full() {
                 break;
@@ -74,7 +74,7 @@ impl Connection {
 
     /// Takes the writer's role and writes what is outgoing, and what others add meanwhile; after
     /// the end also ends the writing half. Gives the role back when all has left, when a write
-    /// found no room, or when a thread waits for room, which can go on writing.
+    /// found no room, or when so much came that others wait for room: one of them goes on.
     pub(super) fn push<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
         state.writer = Writer::Busy;
         while !state.session.outgoing.is_empty() {
@@ -89,8 +89,8 @@ impl Connection {
                     bytes.clear();
                     bytes.shrink_to(OUTGOING_MAX);
                     state.spare = bytes;
-                    if self.room.is_awaited() {
-                        break;
+                    if state.session.outgoing.len() > OUTGOING_MAX && self.room.is_awaited() {
+                        break; // those who sent it go on, so that no thread is kept for others
                     }
                 }
                 Ok(0) => return self.give_up_writing(state, io::ErrorKind::WriteZero.into()),

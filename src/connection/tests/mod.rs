@@ -184,3 +184,19 @@ fn until(mut condition: impl FnMut() -> bool) {
 fn until_someone_reads(connection: &Connection) {
     until(|| connection.lock().reader == Reader::Busy);
 }
+
+/// Three threads that send until they fail, one of them writing and the others waiting for room.
+fn blocked_senders(connection: &Arc<Connection>) -> Vec<Receiver<Error>> {
+    let send = |other: Arc<Connection>| {
+        start(move || {
+            loop {
+                if let Err(error) = other.send_bytes(&vec![0; 50_000]) {
+                    return error;
+                }
+            }
+        })
+    };
+    let senders = (0..3).map(|_| send(Arc::clone(connection))).collect();
+    until(|| connection.room.waiting() == 2);
+    senders
+}

@@ -1,3 +1,5 @@
+//! Receiving: time limits, the role of the reader, the inbox.
+
 use super::*;
 use crate::client_session::INBOX_MAX;
 use crate::message::ErrorCode;
@@ -73,6 +75,26 @@ fn a_confirm_is_served_by_the_thread_in_recv() {
         assert!(receiver.try_recv().is_err(), "recv goes on waiting");
         peer.send(&text(1, "for recv"));
         assert_eq!(body_of(result_of(&receiver).expect("an event")), "for recv");
+        drop(peer);
+    }
+}
+
+#[test]
+fn a_recv_is_served_by_the_thread_in_confirm() {
+    for (connection, mut peer) in both() {
+        let connection = Arc::new(connection);
+        let other = Arc::clone(&connection);
+        let confirmed = start(move || other.confirm(other.send("x")?));
+        assert!(peer.next().is_some());
+        until_someone_reads(&connection);
+        let other = Arc::clone(&connection);
+        let receiver = start(move || other.recv());
+        until(|| connection.events.is_awaited());
+        peer.send(&text(1, "for recv"));
+        assert_eq!(body_of(result_of(&receiver).expect("an event")), "for recv");
+        assert!(confirmed.try_recv().is_err(), "confirm goes on waiting");
+        peer.send(&accepted(1));
+        assert_eq!(result_of(&confirmed).expect("open"), Fate::Accepted);
         drop(peer);
     }
 }
