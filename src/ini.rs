@@ -175,8 +175,8 @@ mod tests {
     #[test]
     fn sections_keys_and_comments() {
         let text = "# top\n\n[relay] ; behind\n history = 5 # five\nlog=64MiB;not a comment\n\
-                    ; own line\n[client]\nname =\ntoken_file = a#b ;c\nserver = # nothing\n[relay]\n\
-                    stall = 5=6";
+                    ; own line\n[client]\nname =\ntoken_file = a#b ;c\nserver = # nothing\n\
+                    [relay]\nstall = 5=6";
         let expected = [
             "relay.history=5@4",
             "relay.log=64MiB;not a comment@5",

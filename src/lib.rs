@@ -12,8 +12,10 @@
 //! | 5 services | [`server`] |
 //! | 4 shell | `connection`, `transport`, [`memory`] |
 //! | 3 machines | [`hub`] (the server), `client_session` (the client) |
-//! | 2 rules | [`heartbeat`], [`frame`], [`codec`], [`log`], [`name`], `outbox`, `ini`, `arguments`, `timezone` |
+//! | 2 rules | [`frame`], [`codec`], [`log`], [`heartbeat`], [`name`], `outbox` |
+//! | | `ini`, `arguments`, `timezone`, `clock` |
 //! | 1 vocabulary | [`message`], [`event`], [`error`], [`report`], [`settings`], [`escape`] |
+//! | | `end`, `units`, `nearest` |
 #![forbid(unsafe_code)]
 
 pub mod codec;

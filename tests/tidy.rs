@@ -99,9 +99,9 @@ fn floor(module: &str) -> Option<usize> {
 
 /// A file without its unit tests and comments.
 fn code(content: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = content.lines().enumerate();
+    let end = content.find("#[cfg(test)]\nmod tests {").unwrap_or(content.len());
+    let lines = content[..end].lines().enumerate();
     lines
-        .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
         .filter(|(_, line)| !line.trim_start().starts_with("//"))
         .map(|(index, line)| (index + 1, line))
 }

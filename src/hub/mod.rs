@@ -1,6 +1,6 @@
 //! The server as a pure machine: who is connected, what each may say and gets to hear.
 //!
-//! No socket, thread, lock or clock: time comes in as a [`Moment`], bytes as a [`Framer`] that the
+//! No socket, thread, lock or clock: time comes in as a [`Moment`], bytes as a framer that the
 //! shell has filled, and what should happen comes back as values. The shell ([`crate::server`])
 //! keeps the hub in one lock and never holds it across a socket operation. After every call into
 //! the hub, and before it lets go of the lock, the shell takes what came out:
@@ -11,9 +11,9 @@
 //! - [`take_alarm`](Hub::take_alarm): the timer has to look again, see [`tick`](Hub::tick),
 //! - [`take_reports`](Hub::take_reports): what the operator may want to know.
 //!
-//! One idea a file: [`admit`] the handshake, [`dialogue`] what clients say, [`deliver`] what they
-//! get to hear, [`pressure`] what happens when some do not listen, [`timing`] what is
-//! due, [`ending`] how it ends.
+//! One idea a file: `admit` the handshake, `dialogue` what clients say, `deliver` what they
+//! get to hear, `pressure` what happens when some do not listen, `timing` what is
+//! due, `ending` how it ends.
 
 mod admit;
 mod deliver;

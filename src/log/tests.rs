@@ -1,3 +1,5 @@
+//! Records of many origins, readers of many kinds, bounds of both sorts.
+
 use super::*;
 use crate::frame::write_frame;
 

@@ -2,12 +2,12 @@
 //!
 //! Threads, each with a name, an owner that joins it, and a reason to end:
 //!
-//! - one accepts ([`accept`]),
-//! - one reads for each client ([`client`]), and delivers what its client's messages cause,
-//! - one more for a client that lags, until it has caught up ([`delivery`]),
-//! - one wakes up when something is due ([`timer`]).
+//! - one accepts (`accept`),
+//! - one reads for each client (`client`), and delivers what its client's messages cause,
+//! - one more for a client that lags, until it has caught up (`delivery`),
+//! - one wakes up when something is due (`timer`).
 //!
-//! What they share is [`shared::Shared`]: the hub in one lock, and the clients' sockets in another.
+//! What they share is `shared::Shared`: the hub in one lock, and the clients' sockets in another.
 //! Neither is held across a socket operation, nor both at once.
 
 mod accept;
