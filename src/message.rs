@@ -42,25 +42,28 @@ pub mod kind {
     pub const STREAM_END: u8 = 0x43;
     pub const STREAM_STATUS: u8 = 0x44;
     pub const STREAM_CANCEL: u8 = 0x45;
-    /// Kinds from here on are hints of later versions: a receiver skips those that it does not know.
+    /// Kinds from here on are hints of later versions: a receiver skips those it does not know.
     pub const FIRST_HINT: u8 = 0x80;
 
     /// Whether a client sends frames of this kind (hints count as sent by both sides).
     pub const fn sent_by_client(kind: u8) -> bool {
-        matches!(
-            kind,
-            INIT | TERMINATE..=ERROR | PING | PONG | TEXT..=DIRECT | STREAM_OPEN | STREAM_DATA
-                | STREAM_END | STREAM_CANCEL | FIRST_HINT..
-        )
+        match kind {
+            INIT | TEXT..=DIRECT | STREAM_OPEN | STREAM_DATA | STREAM_END => true,
+            _ => sent_by_both(kind),
+        }
     }
 
     /// Whether a server sends frames of this kind (hints count as sent by both sides).
     pub const fn sent_by_server(kind: u8) -> bool {
-        matches!(
-            kind,
-            INIT_ACK..=ERROR | PING | PONG | STATUS | RELAYED_TEXT..=TURN_ENDED | PRESENT | GO | WAIT
-                | STREAM_CREDIT | STREAM_STATUS | STREAM_CANCEL | FIRST_HINT..
-        )
+        match kind {
+            INIT_ACK | STATUS | RELAYED_TEXT..=TURN_ENDED | PRESENT | GO | WAIT => true,
+            STREAM_CREDIT | STREAM_STATUS => true,
+            _ => sent_by_both(kind),
+        }
+    }
+
+    const fn sent_by_both(kind: u8) -> bool {
+        matches!(kind, TERMINATE..=ERROR | PING | PONG | STREAM_CANCEL | FIRST_HINT..)
     }
 }
 
