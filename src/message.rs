@@ -57,8 +57,7 @@ pub mod kind {
     pub const fn sent_by_server(kind: u8) -> bool {
         match kind {
             INIT_ACK | STATUS | RELAYED_TEXT..=TURN_ENDED | PRESENT | GO | WAIT => true,
-            STREAM_CREDIT | STREAM_STATUS => true,
-            _ => sent_by_both(kind),
+            _ => sent_by_both(kind) || matches!(kind, STREAM_CREDIT | STREAM_STATUS),
         }
     }
 
@@ -68,8 +67,11 @@ pub mod kind {
 }
 
 macro_rules! codes {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $number:literal, $text:literal;)* }
-     else $(#[$other_doc:meta])* $other:ident) => {
+    (
+        $(#[$about:meta])*
+        $name:ident { $($(#[$doc:meta])* $variant:ident = $number:literal, $text:literal;)* }
+        else $(#[$other_doc:meta])* $other:ident
+    ) => {
         $(#[$about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
