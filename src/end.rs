@@ -36,6 +36,8 @@ pub enum End {
     },
     /// The server broke the protocol, and was told so.
     Violation(Violation),
+    /// The server gave no sign of life, and several heartbeats were not answered.
+    Silent,
     /// The server closed the connection without saying goodbye.
     Lost,
     /// The system reported an error, a reset included.
@@ -64,6 +66,7 @@ impl End {
             }
             End::Refused { code, detail } => Error::Refused { code: *code, detail: detail.clone() },
             End::Violation(violation) => Error::Violation(violation.clone()),
+            End::Silent => Error::Silent,
             End::Lost => Error::Lost,
             End::Io(cause) => Error::Io(io::Error::new(cause.kind(), Arc::clone(cause))),
         }

@@ -31,6 +31,8 @@ pub enum Error {
     Settings(String),
     /// The connection broke: an error of the system, a reset included.
     Io(io::Error),
+    /// The peer gave no sign of life: several heartbeats were not answered.
+    Silent,
     /// The peer closed the connection without saying goodbye.
     Lost,
     /// Something did not happen in time; the connection is still good, except after
@@ -109,6 +111,7 @@ impl fmt::Display for Error {
             Error::Bind { address, .. } => write!(f, "cannot listen on {}", escape(address)),
             Error::Settings(problem) => write!(f, "unusable settings: {}", escape(problem)),
             Error::Io(_) => f.write_str("the connection broke"),
+            Error::Silent => f.write_str("the peer gives no sign of life"),
             Error::Lost => f.write_str("the peer closed the connection without a goodbye"),
             Error::Timeout(waiting, limit) => write!(f, "no {waiting} within {limit:?}"),
             Error::Refused { code, detail } if detail.is_empty() => {

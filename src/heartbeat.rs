@@ -13,6 +13,17 @@
 
 use std::time::{Duration, Instant};
 
+use crate::message::kind;
+use crate::settings::{HeartbeatSettings, Settings};
+
+/// Nonces of heartbeats begin here, apart from those of other Pings.
+pub(crate) const FIRST_NONCE: u64 = 1 << 63;
+
+/// Whether what has come of a frame is data: a byte of anything but Ping and Pong.
+pub(crate) fn is_data(begun: &[u8]) -> bool {
+    !begun.is_empty() && !matches!(begun.get(4), Some(&kind::PING | &kind::PONG))
+}
+
 /// The four numbers of the section `heartbeat` of the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rhythm {
@@ -24,6 +35,24 @@ pub struct Rhythm {
     pub threshold: Duration,
     /// How many more are tried after a missed one.
     pub additional_tries: u32,
+}
+
+impl From<&HeartbeatSettings> for Rhythm {
+    fn from(settings: &HeartbeatSettings) -> Self {
+        Self {
+            data_threshold: settings.data_threshold,
+            interval: settings.heart_beat_interval,
+            threshold: settings.heart_beat_threshold,
+            additional_tries: settings.heart_beat_additional_tries as u32,
+        }
+    }
+}
+
+/// The defaults of the settings.
+impl Default for Rhythm {
+    fn default() -> Self {
+        Self::from(&Settings::default().heartbeat)
+    }
 }
 
 impl Rhythm {
@@ -58,8 +87,9 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Begins to listen at `now`. `nonce` is where the nonces of its Pings begin.
-    pub fn new(rhythm: Rhythm, nonce: u64, now: Instant) -> Self {
+    /// Begins to listen at `now`.
+    pub fn new(rhythm: Rhythm, now: Instant) -> Self {
+        let nonce = FIRST_NONCE;
         Self { rhythm, last_data: now, last_sent: None, outstanding: None, missed: 0, nonce }
     }
 
@@ -78,6 +108,11 @@ impl Heartbeat {
             self.outstanding = None;
             self.missed = 0;
         }
+    }
+
+    /// Whether an answer is waited for.
+    pub fn is_waiting(&self) -> bool {
+        self.outstanding.is_some()
     }
 
     /// Whether heartbeats have taken over from data.
@@ -145,7 +180,7 @@ mod tests {
     #[test]
     fn a_silent_peer_is_dead_after_the_worst_case() {
         let start = Instant::now();
-        let mut beat = Heartbeat::new(default_rhythm(), 0, start);
+        let mut beat = Heartbeat::new(default_rhythm(), start);
         assert_eq!(run_until_dead(&mut beat, start, start), (vec![20, 30, 40, 50], 60));
         assert_eq!(default_rhythm().worst_case(), 60 * SECOND);
     }
@@ -160,7 +195,7 @@ mod tests {
         };
         assert_eq!(rhythm.worst_case(), 60 * SECOND);
         let start = Instant::now();
-        let mut beat = Heartbeat::new(rhythm, 0, start);
+        let mut beat = Heartbeat::new(rhythm, start);
         let mut now = start;
         // Data every second does not make it ping more often.
         let mut pings = Vec::new();
@@ -178,7 +213,7 @@ mod tests {
     #[test]
     fn only_the_right_pong_or_data_is_an_answer() {
         let start = Instant::now();
-        let mut beat = Heartbeat::new(default_rhythm(), 100, start);
+        let mut beat = Heartbeat::new(default_rhythm(), start);
         let mut now = start + 20 * SECOND;
         let Beat::Ping(nonce) = beat.poll(now) else { panic!("silence is over") };
         beat.pong_seen(nonce - 1);
@@ -212,7 +247,7 @@ mod tests {
                 additional_tries: below(5) as u32,
             };
             let start = Instant::now();
-            let mut beat = Heartbeat::new(rhythm, 0, start);
+            let mut beat = Heartbeat::new(rhythm, start);
             let (mut now, mut last_byte) = (start, start);
             for _ in 0..below(30) {
                 match beat.poll(now) {

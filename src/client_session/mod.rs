@@ -22,11 +22,13 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::end::End;
 use crate::error::Error;
 use crate::event::{Event, Fate, Receipt};
 use crate::frame::HANDSHAKE_FRAME_MAX;
+use crate::heartbeat::{Beat, Heartbeat, Rhythm, is_data};
 use crate::message::{Frame, Mode, Reason, SessionKey, Token, VERSION, Violation};
 use crate::outbox::Outbox;
 
@@ -88,6 +90,9 @@ pub(crate) struct ClientSession {
     open_pings: Vec<u64>,
     /// How many statuses and Pongs said something new.
     answers: u64,
+    heartbeat: Option<Heartbeat>,
+    /// Data came since the heartbeat was told.
+    heard_data: bool,
 }
 
 impl ClientSession {
@@ -133,6 +138,8 @@ impl ClientSession {
             last_nonce: 0,
             open_pings: Vec::new(),
             answers: 0,
+            heartbeat: None,
+            heard_data: false,
         }
     }
 
@@ -226,10 +233,55 @@ impl ClientSession {
         }
     }
 
+    /// From now on watches the server's silence.
+    pub(crate) fn watch(&mut self, rhythm: Rhythm, now: Instant) {
+        self.heartbeat = Some(Heartbeat::new(rhythm, now));
+    }
+
+    /// What was read has been taken in, but for `begun`, which is no whole frame yet.
+    pub(crate) fn heard(&mut self, begun: &[u8], now: Instant) {
+        if (std::mem::take(&mut self.heard_data) || is_data(begun))
+            && let Some(heartbeat) = &mut self.heartbeat
+        {
+            heartbeat.data_seen(now);
+        }
+    }
+
+    /// The server could not be heard, since nobody may read: its silence does not count.
+    pub(crate) fn excuse_silence(&mut self, now: Instant) {
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.data_seen(now);
+        }
+    }
+
+    /// Whether the answer to a heartbeat is waited for.
+    pub(crate) fn is_beating(&self) -> bool {
+        self.heartbeat.as_ref().is_some_and(Heartbeat::is_waiting)
+    }
+
+    /// Does what the heartbeat wants: a Ping becomes outgoing, a dead server is the end. Gives the
+    /// time before which it wants nothing.
+    pub(crate) fn beat(&mut self, now: Instant) -> Option<Instant> {
+        match self.heartbeat.as_mut()?.poll(now) {
+            Beat::Wait(_) => {}
+            Beat::Ping(nonce) => Frame::Ping { nonce }.encode(&mut self.outgoing),
+            Beat::Dead => {
+                let (reason, retry_after_ms) = (Reason::NoHeartbeat, 0);
+                let detail = Cow::Borrowed("");
+                Frame::Terminate { reason, retry_after_ms, detail }.encode(&mut self.outgoing);
+                self.end(End::Silent);
+            }
+        }
+        self.heartbeat.as_ref().map(Heartbeat::due)
+    }
+
     /// Whether what is outgoing still makes sense: always before the end, and after it where this
     /// side has the last word.
     pub(crate) fn may_write(&self) -> bool {
-        matches!(self.ended(), None | Some(End::Terminated { .. } | End::Violation(_)))
+        matches!(
+            self.ended(),
+            None | Some(End::Terminated { .. } | End::Violation(_) | End::Silent)
+        )
     }
 
     fn check_open(&self) -> Result<(), Error> {

@@ -30,6 +30,7 @@ impl ClientSession {
             let words = format!("a server never sends kind 0x{:02x}", raw.kind);
             return Err(Violation::new(ErrorCode::UnknownKind, words));
         }
+        self.heard_data |= !matches!(raw.kind, kind::PING | kind::PONG);
         let frame = decode(raw)?;
         if matches!(self.phase, Phase::Handshake) {
             self.take_in_handshake(frame)
@@ -83,10 +84,7 @@ impl ClientSession {
                 self.keep_event(Event::Present { total, names });
             }
             Frame::Ping { nonce } => Frame::Pong { nonce }.encode(&mut self.outgoing),
-            Frame::Pong { nonce } if !self.has_pong(nonce) => {
-                self.forget_ping(nonce);
-                self.answers += 1;
-            }
+            Frame::Pong { nonce } => self.take_pong(nonce),
             Frame::Terminate { reason, retry_after_ms, detail } => {
                 Frame::TerminateAck.encode(&mut self.outgoing);
                 if self.is_closing() {
@@ -104,6 +102,16 @@ impl ClientSession {
             _ => {}
         }
         Ok(())
+    }
+
+    fn take_pong(&mut self, nonce: u64) {
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.pong_seen(nonce);
+        }
+        if !self.has_pong(nonce) {
+            self.forget_ping(nonce);
+            self.answers += 1;
+        }
     }
 
     fn take_record(&mut self, frame: &Frame<'_>) -> Result<(), Violation> {

@@ -5,9 +5,10 @@ use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use super::Connection;
+use super::{Connection, heart};
 use crate::client_session::{ClientSession, Keep};
 use crate::error::Error;
+use crate::heartbeat::Rhythm;
 use crate::memory::FarEnd;
 use crate::transport::{Tcp, pipe};
 
@@ -35,6 +36,7 @@ pub struct Builder {
     handshake_timeout: Duration,
     send_only: bool,
     delivery_events: bool,
+    heartbeat: Option<Rhythm>,
 }
 
 impl Default for Builder {
@@ -47,6 +49,7 @@ impl Default for Builder {
             handshake_timeout: DEFAULT_LIMIT,
             send_only: false,
             delivery_events: false,
+            heartbeat: Some(Rhythm::default()),
         }
     }
 }
@@ -99,6 +102,14 @@ impl Builder {
         self
     }
 
+    /// When the server's silence is looked into, and when it counts as dead; by default after 20 s
+    /// and 60 s ([`Rhythm::worst_case`]). Without a heartbeat (`None`) the connection has no thread
+    /// of its own: then the server's Pings are answered only by calls that wait.
+    pub fn heartbeat(mut self, rhythm: impl Into<Option<Rhythm>>) -> Self {
+        self.heartbeat = rhythm.into();
+        self
+    }
+
     /// Connects to the server at `address` (`host:port`).
     ///
     /// # Errors
@@ -110,12 +121,15 @@ impl Builder {
         let stream = dial(address, self.connect_timeout.min(LIMIT_MAX)).map_err(failed)?;
         let server_addr = stream.peer_addr().ok();
         let transport = Tcp::new(stream).map_err(failed)?;
-        let connection = Connection::new(Box::new(transport), server_addr, session);
+        let mut connection = Connection::new(Box::new(transport), server_addr, session);
         connection.handshake(self.handshake_timeout)?;
+        if let Some(rhythm) = self.heartbeat {
+            connection.heart = Some(heart::start(&connection.core, rhythm).map_err(Error::Io)?);
+        }
         Ok(connection)
     }
 
-    /// A connection in memory, open, and its far end, which a test plays. See
+    /// A connection in memory, open, and its far end, which a test plays, without a heartbeat. See
     /// [`memory`](crate::memory).
     ///
     /// # Errors

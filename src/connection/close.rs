@@ -12,7 +12,7 @@
 use std::net::Shutdown;
 use std::time::Duration;
 
-use super::Connection;
+use super::Core;
 use super::wait::{Deadline, Guard, Reader, State, Writer};
 use crate::end::End;
 use crate::error::{Error, Waiting};
@@ -31,7 +31,7 @@ impl State {
     }
 }
 
-impl Connection {
+impl Core {
     pub(super) fn close_within(&self, limit: Duration) -> Result<(), Error> {
         let deadline = Deadline::after(Some(limit));
         let reader_deadline = Deadline::after(Some(READER_WAIT.min(limit)));

@@ -1,22 +1,25 @@
 //! [`Connection`]: one dialogue with a server, blocking, for any number of threads.
 //!
 //! A shell around the [client's machine](crate::client_session): it owns the transport and one
-//! lock, and decides nothing about the protocol. Two rules keep it fast and free of threads of its
-//! own. *Whoever waits, reads*: a call that waits for something reads in its caller's thread, as
-//! the one that has the reader's role, and keeps for others what is theirs (`wait`). *Writes
-//! gather*: what many threads send while one of them writes leaves with the next write (`write`).
-//! How it ends is in `close`, how it begins in `builder`.
+//! lock, and decides nothing about the protocol. Two rules keep it fast. *Whoever waits, reads*: a
+//! call that waits for something reads in its caller's thread, as the one that has the reader's
+//! role, and keeps for others what is theirs (`wait`). *Writes gather*: what many threads send
+//! while one of them writes leaves with the next write (`write`). One thread of its own watches
+//! the server's silence, and reads while nobody else does (`heart`). How it ends is in `close`,
+//! how it begins in `builder`.
 //!
 //! No lock is held across a call of the transport but the framer's, which belongs to the role.
 
 mod builder;
 mod close;
+mod heart;
 mod wait;
 mod write;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use self::builder::Builder;
@@ -38,8 +41,9 @@ const DROP_WAIT: Duration = Duration::from_secs(1);
 /// A connection to a tcpkit server.
 ///
 /// All methods take `&self`, and any number of threads may call them at once: one receives while
-/// others send, over an [`Arc`](std::sync::Arc) or in a [scope](std::thread::scope). There is no
-/// thread behind it: whichever call waits, reads, and also answers the server's Pings.
+/// others send, over an [`Arc`] or in a [scope](std::thread::scope). Whichever call waits, reads.
+/// Where none does, a thread of the connection's own takes over after a while, so that the server's
+/// heartbeats are answered, and a dead server is noticed, also while the program is busy.
 ///
 /// Dropping it closes it as [`close`](Self::close) does, but takes a second at the most.
 ///
@@ -56,10 +60,18 @@ const DROP_WAIT: Duration = Duration::from_secs(1);
 ///
 /// A call with a limit may take 50 ms longer while the server does not read what was sent.
 pub struct Connection {
+    core: Arc<Core>,
+    /// The heartbeat's thread; none for a connection without one.
+    heart: Option<JoinHandle<()>>,
+}
+
+/// What the calls of a connection and its heartbeat share.
+struct Core {
     transport: Box<dyn Transport>,
     server_addr: Option<SocketAddr>,
     state: Mutex<State>,
-    /// Locked by whoever has the reader's role, always before the state, so never contended.
+    /// Held by whoever has the reader's role, and never while the state's lock is waited for by
+    /// someone who would need it.
     framer: Mutex<Framer>,
     /// Rung for those who wait for an event.
     events: Bell,
@@ -67,6 +79,8 @@ pub struct Connection {
     answers: Bell,
     /// Rung for those who wait for room to send.
     room: Bell,
+    /// Rung for the heartbeat, at the end.
+    beats: Bell,
 }
 
 impl Connection {
@@ -99,7 +113,7 @@ impl Connection {
         server_addr: Option<SocketAddr>,
         session: ClientSession,
     ) -> Self {
-        Self {
+        let core = Core {
             transport,
             server_addr,
             state: Mutex::new(State::new(session)),
@@ -107,11 +121,13 @@ impl Connection {
             events: Bell::default(),
             answers: Bell::default(),
             room: Bell::default(),
-        }
+            beats: Bell::default(),
+        };
+        Self { core: Arc::new(core), heart: None }
     }
 
     fn handshake(&self, limit: Duration) -> Result<(), Error> {
-        self.wait(Waiting::Handshake, Some(limit), |session| match session.ended() {
+        self.core.wait(Waiting::Handshake, Some(limit), |session| match session.ended() {
             Some(end) => Some(Err(end.to_error())),
             None => session.is_open().then_some(Ok(())),
         })
@@ -129,7 +145,7 @@ impl Connection {
     /// [`Error::Closed`], or how it ended; if that is met by this very call, the message may or
     /// may not have reached the server.
     pub fn send(&self, text: &str) -> Result<Receipt, Error> {
-        self.send_with(|session| session.send_text(text))
+        self.core.send_with(|session| session.send_text(text))
     }
 
     /// Sends bytes to all others. As [`send`](Self::send).
@@ -137,7 +153,7 @@ impl Connection {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_bytes(&self, body: &[u8]) -> Result<Receipt, Error> {
-        self.send_with(|session| session.send_bytes(body))
+        self.core.send_with(|session| session.send_bytes(body))
     }
 
     /// Sends a text to the one client of that name. As [`send`](Self::send).
@@ -146,7 +162,7 @@ impl Connection {
     /// As [`send`](Self::send); [`Error::FieldTooLong`] for a name of more than 1,000 bytes. That
     /// nobody bears a name is no error but the message's [`Fate`].
     pub fn send_to(&self, name: &str, text: &str) -> Result<Receipt, Error> {
-        self.send_with(|session| session.send_direct(name, text))
+        self.core.send_with(|session| session.send_direct(name, text))
     }
 
     /// Waits until the server has told what became of a message.
@@ -172,7 +188,7 @@ impl Connection {
 
     fn confirm_within(&self, receipt: Receipt, limit: Option<Duration>) -> Result<Fate, Error> {
         let mut was_open = false;
-        self.wait(Waiting::Confirmation, limit, |session| match session.fate(receipt) {
+        self.core.wait(Waiting::Confirmation, limit, |session| match session.fate(receipt) {
             Some(fate) => Some(Ok(fate)),
             None if is_closed_meanwhile(session, &mut was_open) => Some(Err(Error::Closed)),
             None => session.ended().map(|_| Ok(Fate::Unknown)),
@@ -198,7 +214,7 @@ impl Connection {
 
     fn flush_within(&self, limit: Option<Duration>) -> Result<(), Error> {
         let (mut last, mut was_open) = (None, false);
-        self.wait(Waiting::Confirmation, limit, |session| {
+        self.core.wait(Waiting::Confirmation, limit, |session| {
             let last = *last.get_or_insert_with(|| session.last_receipt());
             match session.unsettled(last) {
                 0 => Some(Ok(())),
@@ -237,7 +253,7 @@ impl Connection {
     }
 
     fn recv_within(&self, limit: Option<Duration>) -> Result<Option<Event>, Error> {
-        self.wait(Waiting::Event, limit, |session| {
+        self.core.wait(Waiting::Event, limit, |session| {
             if let Some(event) = session.next_event() {
                 return Some(Ok(Some(event)));
             }
@@ -274,8 +290,8 @@ impl Connection {
 
     fn ping_within(&self, limit: Option<Duration>) -> Result<Duration, Error> {
         let begin = Instant::now();
-        let nonce = self.lock().session.ping()?;
-        let result = self.wait(Waiting::Pong, limit, |session| {
+        let nonce = self.core.lock().session.ping()?;
+        let result = self.core.wait(Waiting::Pong, limit, |session| {
             if session.has_pong(nonce) {
                 return Some(Ok(begin.elapsed()));
             }
@@ -285,7 +301,7 @@ impl Connection {
             }
         });
         if result.is_err() {
-            self.lock().session.forget_ping(nonce);
+            self.core.lock().session.forget_ping(nonce);
         }
         result
     }
@@ -302,30 +318,32 @@ impl Connection {
     /// [`Error::Lost`] if the server went without an answer, [`Error::Timeout`] if there was none:
     /// the server may not have read all that was sent. Whatever else ended the dialogue instead.
     pub fn close(&self) -> Result<(), Error> {
-        self.close_within(CLOSE_WAIT)
+        self.core.close_within(CLOSE_WAIT)
     }
 
     /// This client's name, as the server gave it and others see it: `alice-2` where `alice` was
     /// taken.
     pub fn name(&self) -> String {
-        self.lock().session.name().to_owned()
+        self.core.lock().session.name().to_owned()
     }
 
     /// What the server does with messages.
     pub fn mode(&self) -> Mode {
-        self.lock().session.mode()
+        self.core.lock().session.mode()
     }
 
     /// The server's address; `None` for a connection in memory.
     pub fn server_addr(&self) -> Option<SocketAddr> {
-        self.server_addr
+        self.core.server_addr
     }
 
     /// How the connection ended, or `None` while it has not, as far as it was read.
     pub fn ended(&self) -> Option<End> {
-        self.lock().session.ended().cloned()
+        self.core.lock().session.ended().cloned()
     }
+}
 
+impl Core {
     /// A thread that panicked has left the state whole: nothing in here panics half-way.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -341,8 +359,11 @@ fn is_closed_meanwhile(session: &ClientSession, was_open: &mut bool) -> bool {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.lock().session.discard_events();
-        let _ = self.close_within(DROP_WAIT); // nobody is left to be told
+        self.core.lock().session.discard_events();
+        let _ = self.core.close_within(DROP_WAIT); // nobody is left to be told
+        if let Some(heart) = self.heart.take() {
+            let _ = heart.join(); // it ends with the session
+        }
     }
 }
 
@@ -350,7 +371,7 @@ impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
             .field("name", &self.name())
-            .field("server_addr", &self.server_addr)
+            .field("server_addr", &self.core.server_addr)
             .field("ended", &self.ended())
             .finish_non_exhaustive()
     }

@@ -4,15 +4,13 @@
 //! the machine, and rings for those whose wait may be over. A thread that finds the role taken
 //! waits for a bell. One rule keeps anyone from sleeping while nobody reads: whoever leaves with
 //! the role free passes it on, by ringing for one of those who wait.
-//!
-//! A later heartbeat thread is one more that takes the role, after silence.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Connection;
+use super::Core;
 use crate::client_session::ClientSession;
 use crate::error::{Error, Waiting};
 use crate::frame::Framer;
@@ -51,6 +49,8 @@ pub(super) struct State {
     pub(super) writer: Writer,
     /// The buffer that is not in use, so that sending reserves no memory.
     pub(super) spare: Vec<u8>,
+    /// When something was read last.
+    pub(super) last_read: Instant,
     /// Why writing failed, until the reader has seen what the server said before.
     pub(super) write_error: Option<io::Error>,
 }
@@ -62,6 +62,7 @@ impl State {
             reader: Reader::Free,
             writer: Writer::Free,
             spare: Vec::new(),
+            last_read: Instant::now(),
             write_error: None,
         }
     }
@@ -152,7 +153,7 @@ impl Deadline {
     }
 }
 
-impl Connection {
+impl Core {
     /// Waits until `check` gives a result, and reads while nobody else does.
     ///
     /// Without time left it still takes what has come already, once.
@@ -236,6 +237,7 @@ impl Connection {
         if !was_shut {
             state.reader = Reader::Free;
         }
+        state.last_read = Instant::now();
         let answers = state.session.answers();
         let came = match result {
             Ok(0) if was_shut => false,
@@ -243,6 +245,8 @@ impl Connection {
             Ok(count) if count > 0 => {
                 framer.filled(count);
                 feed(&mut state.session, &mut framer);
+                let now = state.last_read;
+                state.session.heard(framer.peek(), now);
                 true
             }
             end => {
@@ -273,6 +277,7 @@ impl Connection {
         self.events.ring_all();
         self.answers.ring_all();
         self.room.ring_all();
+        self.beats.ring_all();
     }
 
     /// If nobody reads, wakes one of those who would.

@@ -15,7 +15,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
-use super::Connection;
+use super::Core;
 use super::wait::{Guard, Reader, State, Writer};
 use crate::client_session::ClientSession;
 use crate::error::Error;
@@ -27,7 +27,7 @@ use crate::transport::is_timeout;
 /// on top, so that at most twice this and two frames are held.
 pub(super) const OUTGOING_MAX: usize = 1 << 20;
 
-impl Connection {
+impl Core {
     /// Puts one message into the machine and sees to it that it is written.
     pub(super) fn send_with(
         &self,

@@ -28,10 +28,6 @@ const PING_LENGTH: usize = 9;
 /// The room in the log that one admission needs: a Joined with the longest name.
 const ADMISSION_SIZE: usize = 128;
 
-/// Nonces of heartbeats begin here: above all ids of messages, which are the nonces of the Pings
-/// that ask for refusals.
-const HEARTBEAT_NONCE: u64 = 1 << 63;
-
 /// What a client asks for in Init.
 struct Request {
     name: String,
@@ -139,7 +135,7 @@ impl Hub {
         let Some(session) = core.sessions.get(link.session) else { return };
         let log = &core.ledger.log;
         link.stage = Stage::Open;
-        let heartbeat = Heartbeat::new(core.rules.rhythm, HEARTBEAT_NONCE, at.now);
+        let heartbeat = Heartbeat::new(core.rules.rhythm, at.now);
         link.heartbeat = Some(heartbeat);
         link.cursor = log.latest_for(link.session, core.rules.history);
         link.torn_until = link.cursor;

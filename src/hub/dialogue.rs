@@ -9,6 +9,7 @@ use super::session::{Numbered, Session};
 use super::{BODY_MARGIN, Core, Hub, Moment, OWED_MAX, Taken};
 use crate::codec::decode;
 use crate::frame::{Framer, RawFrame, frame_size};
+use crate::heartbeat::is_data;
 use crate::log::SessionId;
 use crate::message::{ErrorCode, Frame, Mode, StatusCode, Violation, kind};
 use crate::report::Report;
@@ -287,11 +288,6 @@ impl Core {
         let detail = Cow::Owned(detail);
         self.owe(link, &Frame::Status { id, code, detail });
     }
-}
-
-/// Whether what has come of a frame is data: a byte of anything but Ping and Pong.
-fn is_data(begun: &[u8]) -> bool {
-    !begun.is_empty() && !matches!(begun.get(4), Some(&kind::PING | &kind::PONG))
 }
 
 fn too_large(largest: usize) -> Refusal {

@@ -86,7 +86,7 @@ fn run_command(arguments: &Arguments, on_termination: OnTermination) -> Result<(
     let layers = configuration::load(arguments)?;
     let settings = layers.settings()?;
     if arguments.has("print-config") {
-        return print(&layers.print_config());
+        return print(&configuration::printed(&layers, &settings));
     }
     if arguments.command == Some("ping") {
         return ping::run(&settings.client.server, count(arguments)?.unwrap_or(1));

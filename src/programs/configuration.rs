@@ -6,7 +6,9 @@ use std::{env, fs};
 use super::output::{Failure, plain, tell};
 use crate::arguments::Arguments;
 use crate::escape::escape;
-use crate::settings::Layers;
+use crate::heartbeat::Rhythm;
+use crate::settings::{Layers, Settings};
+use crate::units::format_duration;
 
 /// Read from the folder in which a program is started, if it is there.
 const DEFAULT_FILE: &str = "config.ini";
@@ -30,6 +32,16 @@ pub(super) fn load(arguments: &Arguments) -> Result<Layers, Failure> {
         tell(&format!("warning: {warning}"));
     }
     Ok(layers)
+}
+
+/// What `--print-config` prints: every setting, and what the heartbeat's four come to.
+pub(super) fn printed(layers: &Layers, settings: &Settings) -> String {
+    let latest = format_duration(Rhythm::from(&settings.heartbeat).worst_case());
+    let mut text = layers.print_config();
+    let line = format!("# a dead peer is noticed after {latest} at the latest\n");
+    let end = text.find("\n[relay]").map_or(text.len(), |end| end);
+    text.insert_str(end, &line);
+    text
 }
 
 /// The file that [`load`] reads, if there is one.

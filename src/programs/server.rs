@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::report::Report;
 use crate::server::{Server, ServerHandle};
 use crate::settings::{Colour, Level, Settings};
+use crate::units::format_duration;
 
 static PROGRAM: Program = Program {
     name: "server",
@@ -67,7 +68,7 @@ fn run_command(arguments: &Arguments, on_termination: OnTermination) -> Result<(
     let layers = configuration::load(arguments)?;
     let settings = layers.settings()?;
     if arguments.has("print-config") {
-        return print(&layers.print_config());
+        return print(&configuration::printed(&layers, &settings));
     }
     let token = configuration::token(&settings.access.token_file)?;
     if arguments.has("check-config") {
@@ -128,7 +129,13 @@ fn ready_text(addr: SocketAddr, settings: &Settings, file: Option<&str>, guarded
     let version = env!("CARGO_PKG_VERSION");
     let config = file.unwrap_or("defaults");
     let mut text = format!("tcpkit {version} listening on {addr}\n");
-    let _ = writeln!(text, "  mode    {:<11} config  {config}", settings.server.mode.to_string());
+    let silence = format_duration(settings.heartbeat.data_threshold);
+    let mode = settings.server.mode.to_string();
+    let unit = if silence.ends_with(|last: char| last.is_ascii_digit()) { "s" } else { "" };
+    let _ = writeln!(
+        text,
+        "  mode    {mode:<11} config  {config} (heartbeat after {silence}{unit} of silence)"
+    );
     let port = if addr.port() == 5001 { String::new() } else { format!("--server {addr} ") };
     let _ = writeln!(text, "  try     cargo run --bin client -- {port}--name alice");
     text += match (addr.ip().is_loopback(), guarded) {

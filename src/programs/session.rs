@@ -10,6 +10,7 @@ use super::{OnTermination, configuration, zone};
 use crate::connection::Connection;
 use crate::end::End;
 use crate::escape::escape;
+use crate::heartbeat::Rhythm;
 use crate::settings::Settings;
 use crate::timezone::TimeZone;
 
@@ -41,6 +42,7 @@ impl Session {
             .token(configuration::token(&settings.client.token_file)?)
             .send_only(send_only)
             .delivery_events(!send_only)
+            .heartbeat(Rhythm::from(&settings.heartbeat))
             .connect(&address)
             .map_err(|error| Failure::network(&error, &address))?;
         let [interrupted, closing] = [false, false].map(AtomicBool::new);

@@ -29,7 +29,7 @@ use crate::heartbeat::Rhythm;
 use crate::hub::{Commit, Echo, Handler, Hub, NewKey, Relay, Rules};
 use crate::message::{Mode, SessionKey};
 use crate::report::Report;
-use crate::settings::{HeartbeatSettings, Settings};
+use crate::settings::Settings;
 use shared::{Shared, moment};
 
 /// A server whose port is open, and that does not serve yet. See [`Server::builder`].
@@ -128,17 +128,8 @@ fn rules(settings: &Settings, token: String) -> Rules {
         log_records: relay.records as u64,
         patience: relay.patience,
         stall: relay.stall,
-        rhythm: rhythm(&settings.heartbeat),
+        rhythm: Rhythm::from(&settings.heartbeat),
         token,
-    }
-}
-
-fn rhythm(heartbeat: &HeartbeatSettings) -> Rhythm {
-    Rhythm {
-        data_threshold: heartbeat.data_threshold,
-        interval: heartbeat.heart_beat_interval,
-        threshold: heartbeat.heart_beat_threshold,
-        additional_tries: heartbeat.heart_beat_additional_tries as u32,
     }
 }
 

@@ -131,13 +131,13 @@ settings! {
     }
     /// How a silent peer is told from a dead one.
     heartbeat: HeartbeatSettings {
-        /// Silence after which heartbeats begin; 1ms to 1d. Not in effect yet.
-        data_threshold: Duration as Time = Duration::from_secs(20), MILLISECOND..=24 * HOUR;
-        /// The time between heartbeats; 1ms to 1d. Not in effect yet.
+        /// Silence after which heartbeats begin; 0 to 1d, 0: they are always on.
+        data_threshold: Duration as Time = Duration::from_secs(20), Duration::ZERO..=24 * HOUR;
+        /// The time between heartbeats; 1ms to 1d.
         heart_beat_interval: Duration as Time = Duration::from_secs(5), MILLISECOND..=24 * HOUR;
-        /// When a heartbeat counts as missed; 1ms to 1d. Not in effect yet.
+        /// When a heartbeat that was not answered counts as missed; 1ms to 1d.
         heart_beat_threshold: Duration as Time = Duration::from_secs(10), MILLISECOND..=24 * HOUR;
-        /// More heartbeats after a missed one; up to 100. Not in effect yet.
+        /// How many more are tried after a missed one; up to 100.
         heart_beat_additional_tries: usize as Count = 3, 0..=100;
     }
     /// The log from which every client is served.

@@ -17,7 +17,7 @@ fn close_wakes<T>(connection: &Arc<Connection>, waiting: &Receiver<T>) -> T {
 fn leave_much_unsent(connection: &Connection) {
     let body = vec![0; 100_000];
     for _ in 0..100 {
-        connection.lock().session.send_bytes(&body).expect("open");
+        connection.core.lock().session.send_bytes(&body).expect("open");
     }
 }
 
@@ -62,10 +62,10 @@ fn close_wakes_those_who_wait_while_another_reads() {
             other.send("x").expect("open");
             other.flush()
         });
-        until(|| connection.answers.is_awaited());
+        until(|| connection.core.answers.is_awaited());
         let other = Arc::clone(&connection);
         let second = start(move || other.recv());
-        until(|| connection.events.is_awaited());
+        until(|| connection.core.events.is_awaited());
         leave_much_unsent(&connection);
         let result = close_wakes(&connection, &flushed);
         assert!(matches!(result, Err(Error::Closed)), "{result:?}");
@@ -99,7 +99,7 @@ fn a_close_takes_over_what_a_blocked_sender_was_writing() {
         let server = start(move || peer.serve());
         result_of(&closed).expect("answered");
         assert!(begin.elapsed() < SOON);
-        let sent = connection.lock().session.last_receipt().number();
+        let sent = connection.core.lock().session.last_receipt().number();
         assert_eq!(result_of(&server).len() as u64, sent);
         connection.flush().expect("all accepted");
     }
@@ -109,7 +109,7 @@ fn a_close_takes_over_what_a_blocked_sender_was_writing() {
 fn a_silent_server_holds_a_close_up_to_its_limit_and_no_longer() {
     for (connection, _peer) in both() {
         let (limit, begin) = (Duration::from_millis(150), Instant::now());
-        let result = connection.close_within(limit);
+        let result = connection.core.close_within(limit);
         assert!(matches!(result, Err(Error::Timeout(Waiting::Goodbye, same)) if same == limit));
         assert!(begin.elapsed() >= limit && begin.elapsed() < SOON);
         connection.close().expect("closed already");
@@ -256,7 +256,7 @@ fn a_goodbye_wakes_all_who_wait() {
         let receiver = start(move || other.recv());
         let other = Arc::clone(&connection);
         let pinged = start(move || other.ping());
-        until(|| connection.events.is_awaited() && connection.answers.is_awaited());
+        until(|| connection.core.events.is_awaited() && connection.core.answers.is_awaited());
         let (reason, detail) = (Reason::ShuttingDown, "".into());
         peer.send(&Frame::Terminate { reason, retry_after_ms: 0, detail });
         assert_eq!(result_of(&confirmed).expect("told"), Fate::Unknown);

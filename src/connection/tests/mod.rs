@@ -182,7 +182,7 @@ fn until(mut condition: impl FnMut() -> bool) {
 
 /// Waits until a thread is about to read, or reading.
 fn until_someone_reads(connection: &Connection) {
-    until(|| connection.lock().reader == Reader::Busy);
+    until(|| connection.core.lock().reader == Reader::Busy);
 }
 
 /// Three threads that send until they fail, one of them writing and the others waiting for room.
@@ -197,6 +197,6 @@ fn blocked_senders(connection: &Arc<Connection>) -> Vec<Receiver<Error>> {
         })
     };
     let senders = (0..3).map(|_| send(Arc::clone(connection))).collect();
-    until(|| connection.room.waiting() == 2);
+    until(|| connection.core.room.waiting() == 2);
     senders
 }

@@ -69,7 +69,7 @@ fn a_confirm_is_served_by_the_thread_in_recv() {
         let other = Arc::clone(&connection);
         let confirmed = start(move || other.confirm(other.send("x")?));
         assert!(peer.next().expect("a message").starts_with("Text"));
-        until(|| connection.answers.is_awaited());
+        until(|| connection.core.answers.is_awaited());
         peer.send(&accepted(1));
         assert_eq!(result_of(&confirmed).expect("open"), Fate::Accepted);
         assert!(receiver.try_recv().is_err(), "recv goes on waiting");
@@ -89,7 +89,7 @@ fn a_recv_is_served_by_the_thread_in_confirm() {
         until_someone_reads(&connection);
         let other = Arc::clone(&connection);
         let receiver = start(move || other.recv());
-        until(|| connection.events.is_awaited());
+        until(|| connection.core.events.is_awaited());
         peer.send(&text(1, "for recv"));
         assert_eq!(body_of(result_of(&receiver).expect("an event")), "for recv");
         assert!(confirmed.try_recv().is_err(), "confirm goes on waiting");
@@ -109,10 +109,10 @@ fn the_role_passes_to_one_who_waits_when_the_reader_leaves() {
         until_someone_reads(&connection);
         let other = Arc::clone(&connection);
         let receiver = start(move || other.recv());
-        until(|| connection.events.is_awaited());
+        until(|| connection.core.events.is_awaited());
         peer.send(&accepted(1));
         assert_eq!(result_of(&confirmed).expect("open"), Fate::Accepted);
-        until(|| !connection.events.is_awaited());
+        until(|| !connection.core.events.is_awaited());
         peer.send(&text(1, "inherited"));
         assert_eq!(body_of(result_of(&receiver).expect("an event")), "inherited");
         drop(peer);
@@ -163,7 +163,7 @@ fn the_inbox_is_bounded_and_recv_empties_it() {
     while taken < count {
         connection.recv_timeout(PATIENCE).expect("an event").expect("open");
         taken += 1;
-        assert!(!connection.lock().session.inbox_is_full());
+        assert!(!connection.core.lock().session.inbox_is_full());
     }
     let fate = connection.confirm_timeout(receipt, PATIENCE).expect("room again");
     assert_eq!(fate, Fate::Accepted);

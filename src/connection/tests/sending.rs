@@ -140,7 +140,7 @@ fn a_sender_and_a_server_that_wait_for_each_other_do_not_lock_up() {
         });
         result_of(&sender);
         connection.flush_timeout(PATIENCE).expect("all have their fate");
-        let last = connection.lock().session.last_receipt();
+        let last = connection.core.lock().session.last_receipt();
         assert!(matches!(connection.confirm(last), Ok(Fate::Refused { .. })));
         connection.close().expect("answered");
         result_of(&server);
@@ -163,9 +163,9 @@ fn a_send_blocks_when_much_is_outgoing_and_goes_on_when_it_leaves() {
                 })
             })
             .collect();
-        until(|| connection.room.is_awaited());
+        until(|| connection.core.room.is_awaited());
         assert!(sent.load(Ordering::SeqCst) < 400, "40 MB do not fit into any buffer");
-        let held = connection.lock().session.outgoing.capacity();
+        let held = connection.core.lock().session.outgoing.capacity();
         assert!(held < 4 << 20, "{held} bytes held");
         let server = start(move || peer.serve());
         senders.iter().for_each(result_of);
@@ -191,7 +191,7 @@ fn a_writer_is_relieved_by_those_who_wait_for_room() {
         connection.send_bytes(&vec![2; 100_000]).expect("the writer takes it along");
     }
     let waiting = [send(vec![3]), send(vec![3])];
-    until(|| connection.room.waiting() == 2);
+    until(|| connection.core.room.waiting() == 2);
     drop(closed);
     result_of(&writer).expect("open");
     let server = start(move || peer.serve());
@@ -216,7 +216,7 @@ fn a_writer_tells_a_close_that_waits_for_it() {
     let other = Arc::clone(&connection);
     let closer = start(move || other.close());
     assert!(matches!(result_of(&receiver), Ok(None)));
-    until(|| connection.lock().reader == Reader::Shut && connection.answers.is_awaited());
+    until(|| connection.core.lock().reader == Reader::Shut && connection.core.answers.is_awaited());
     let begin = Instant::now();
     drop(closed);
     result_of(&closer).expect("all is written");
@@ -262,7 +262,7 @@ fn a_send_that_would_wait_for_ever_behind_a_full_inbox_says_so() {
         }
     });
     let sent = result_of(&sender);
-    assert_eq!(connection.lock().session.last_receipt().number(), sent, "no number is wasted");
+    assert_eq!(connection.core.lock().session.last_receipt().number(), sent, "no number is wasted");
     for _ in 0..200 {
         connection.recv_timeout(PATIENCE).expect("an event").expect("open");
     }
