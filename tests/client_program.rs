@@ -307,3 +307,17 @@ fn ctrl_c_says_goodbye() {
         assert_eq!(code, expected, "{arguments:?}: {stderr}");
     }
 }
+
+#[test]
+fn a_message_at_intervals_reports_each_reply() {
+    let (_server, address) = serve();
+    let bob = join(&address, "bob");
+    let words = ["send", "--every", "--count", "3", "--set", "client.data_interval=20ms", "tick"];
+    let output = client(&address, &words).assert().success().get_output().clone();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let replies: Vec<_> = lines.lines().map(|line| line.split(" in ").next().unwrap()).collect();
+    assert_eq!(replies, ["message 1: accepted", "message 2: accepted", "message 3: accepted"]);
+    for _ in 0..3 {
+        assert_eq!(next(&bob, text).1, "tick");
+    }
+}

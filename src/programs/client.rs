@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::output::{Failure, print};
 use super::screen::on_terminal;
 use super::session::Session;
-use super::{OnTermination, chat, configuration, ping, send, watch};
+use super::{OnTermination, chat, configuration, every, ping, send, watch};
 use crate::arguments::{Arguments, Command, Flag, Program};
 use crate::settings::Settings;
 use crate::units::parse_duration;
@@ -36,7 +36,11 @@ static PROGRAM: Program = Program {
             name: "send",
             takes: "[TEXT..]",
             help: "Send one message, the words joined by blanks, and confirm it",
-            flags: &[Flag::switch("lines", "Send each line of stdin as a message")],
+            flags: &[
+                Flag::switch("lines", "Send each line of stdin as a message"),
+                Flag::switch("every", "Send it every client.data_interval; report each reply"),
+                Flag::value("count", "N", "With --every: end after N messages"),
+            ],
         },
         Command {
             name: "watch",
@@ -97,11 +101,15 @@ fn run_command(arguments: &Arguments, on_termination: OnTermination) -> Result<(
         _ => Some(settings.client.name.clone()),
     };
     let Some(name) = name else { return Ok(()) };
-    let sends_only = matches!(task, Task::Send(_) | Task::SendLines);
+    let sends_only = !matches!(task, Task::Chat | Task::Watch(_));
     let session = Arc::new(Session::open(&settings, name, sends_only)?);
     let outcome = match task {
         Task::Chat => chat::run(&session, settings.log.colour, on_termination),
         Task::Send(text) => send::text(&session, &text, on_termination),
+        Task::SendEvery(text, count) => {
+            let rhythm = (settings.client.data_interval, count);
+            every::run(&session, &text, rhythm, on_termination)
+        }
         Task::SendLines => send::lines(&session, on_termination, |_| {}),
         Task::Watch(options) => watch::run(&session, &options, on_termination),
     };
@@ -114,6 +122,7 @@ fn run_command(arguments: &Arguments, on_termination: OnTermination) -> Result<(
 enum Task {
     Chat,
     Send(String),
+    SendEvery(String, Option<u64>),
     SendLines,
     Watch(watch::Options),
 }
@@ -129,7 +138,13 @@ impl Task {
             })),
             None => Ok(Self::Chat),
             Some(_) => match (arguments.has("lines"), arguments.positionals.is_empty()) {
+                (true, true) if arguments.has("every") => {
+                    Err(PROGRAM.error("give --every or --lines, not both").into())
+                }
                 (true, true) => Ok(Self::SendLines),
+                (false, false) if arguments.has("every") => {
+                    Ok(Self::SendEvery(text, count(arguments)?))
+                }
                 (false, false) => Ok(Self::Send(text)),
                 (true, false) => Err(PROGRAM.error("give TEXT or --lines, not both").into()),
                 (false, true) => Err(PROGRAM

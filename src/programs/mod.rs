@@ -8,6 +8,7 @@ pub mod server;
 
 mod chat;
 mod configuration;
+mod every;
 mod json;
 mod output;
 mod people;

@@ -180,7 +180,8 @@ fn deliver(
     tally
 }
 
-fn reason(fate: &Fate) -> String {
+/// A fate in a few words, safe to show.
+pub(super) fn reason(fate: &Fate) -> String {
     match fate {
         Fate::Accepted => "accepted".into(),
         Fate::Refused { code, detail } => refusal(*code, detail),

@@ -126,7 +126,7 @@ settings! {
         timezone: String as Text = String::new();
         /// A file whose first line is the access token; empty: none.
         token_file: String as Text = String::new();
-        /// The time between data messages; 1ms to 1d. Not in effect yet.
+        /// The time between the messages of client send --every; 1ms to 1d.
         data_interval: Duration as Time = Duration::from_secs(5), MILLISECOND..=24 * HOUR;
     }
     /// How a silent peer is told from a dead one.
