@@ -1,17 +1,20 @@
-//! The round trip of 64 bytes through the relay, beside that of a bare forwarder in the same
-//! process and run: `cargo bench --bench round_trip`. Prints medians and their ratio.
+//! What 64 bytes take through the relay, beside a bare forwarder in the same process and run:
+//! `cargo bench --bench round_trip`. Prints medians and their ratios, one way (one side writes, the
+//! other reads, then the next) and there and back. Pin it to one processor (`taskset -c 0`) for
+//! figures that do not depend on where the threads happen to run.
 //!
 //! The bare forwarder has a blocking thread for each of two clients, which writes what it reads to
-//! the other: no frames, no numbers, no status. Rounds alternate, so that both see the same
-//! machine.
+//! the other: no frames, no numbers, no status. Rounds alternate, so that all see the same
+//! machine. There and back, the relay's senders also read a status for each message.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tcpkit::codec::decode;
 use tcpkit::frame::{DEFAULT_FRAME_MAX, Framer};
-use tcpkit::message::{Frame, SessionKey, Token, VERSION, kind};
+use tcpkit::message::{Frame, SessionKey, Token, VERSION};
 use tcpkit::{Connection, Event, Server};
 
 const SIZE: usize = 64;
@@ -20,25 +23,25 @@ const TRIPS: usize = 4_000;
 
 fn main() {
     let trips = if std::env::args().any(|word| word == "--quick") { TRIPS / 20 } else { TRIPS };
-    let bare = Bare::start();
     // A room for each pair, so that none hears the other.
     let servers = [(), ()]
         .map(|()| Server::builder().bind("127.0.0.1:0").and_then(Server::spawn).expect("a server"));
     let [one, other] = servers.each_ref().map(|server| server.addr().to_string());
-    let mut raw = Raw::start(&one);
-    let pair = Pair::start(&other);
-    let (mut raw_ratios, mut pair_ratios, mut times) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        let base = bare.round(trips);
-        let (through, connections) = (raw.round(trips), pair.round(trips));
-        raw_ratios.push(through.as_secs_f64() / base.as_secs_f64());
-        pair_ratios.push(connections.as_secs_f64() / base.as_secs_f64());
-        times.push(base);
+    let mut bare = Bare::start();
+    let (mut raw, mut pair) = (Raw::start(&one), Pair::start(&other));
+    for (what, ways) in [("one way", 1), ("there and back", 2)] {
+        let (mut raws, mut pairs, mut bares) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let base = bare.round(trips, ways);
+            raws.push(raw.round(trips, ways).as_secs_f64() / base.as_secs_f64());
+            pairs.push(pair.round(trips, ways).as_secs_f64() / base.as_secs_f64());
+            bares.push(base);
+        }
+        bares.sort();
+        println!("{what}: bare forwarder {:?}, median of {ROUNDS} medians", bares[ROUNDS / 2]);
+        print("relay, bare frames", &mut raws);
+        print("relay, Connection", &mut pairs);
     }
-    times.sort();
-    println!("bare forwarder             {:?} (median of {ROUNDS} medians)", times[ROUNDS / 2]);
-    print("relay, bare frames", &mut raw_ratios);
-    print("relay, Connection", &mut pair_ratios);
     drop((bare, raw, pair));
     for server in servers {
         server.shutdown(Duration::from_secs(1));
@@ -48,10 +51,10 @@ fn main() {
 fn print(what: &str, ratios: &mut [f64]) {
     ratios.sort_by(f64::total_cmp);
     let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
-    println!("{what:<20}  ratio {:.2}  [{low:.2} to {high:.2}]", ratios[ratios.len() / 2]);
+    println!("  {what:<20}  ratio {:.2}  [{low:.2} to {high:.2}]", ratios[ratios.len() / 2]);
 }
 
-/// The median time of one trip there and back.
+/// The median time of one trip.
 fn median(trips: usize, mut trip: impl FnMut()) -> Duration {
     let mut times: Vec<_> = (0..trips)
         .map(|_| {
@@ -96,11 +99,13 @@ impl Bare {
         Self(one, other)
     }
 
-    fn round(&self, trips: usize) -> Duration {
+    fn round(&mut self, trips: usize, ways: usize) -> Duration {
         let body = [b'x'; SIZE];
         let mut buffer = [0; SIZE];
         median(trips, || {
-            for (mut from, mut to) in [(&self.0, &self.1), (&self.1, &self.0)] {
+            for (mut from, mut to) in
+                [(&self.0, &self.1), (&self.1, &self.0)].into_iter().take(ways)
+            {
                 from.write_all(&body).expect("a write");
                 to.read_exact(&mut buffer).expect("a read");
             }
@@ -112,7 +117,8 @@ impl Bare {
 struct Raw {
     sockets: [TcpStream; 2],
     framers: [Framer; 2],
-    id: u64,
+    ids: [u64; 2],
+    confirmed: [u64; 2],
 }
 
 impl Raw {
@@ -126,30 +132,40 @@ impl Raw {
             (&mut &*socket).write_all(&init.to_bytes()).expect("a write");
         }
         let framers = [(), ()].map(|()| Framer::new(DEFAULT_FRAME_MAX));
-        Self { sockets, framers, id: 0 }
+        Self { sockets, framers, ids: [0; 2], confirmed: [0; 2] }
     }
 
-    fn round(&mut self, trips: usize) -> Duration {
-        median(trips, || {
-            self.id += 1;
-            let bytes = Frame::Text { id: self.id, body: &[b'x'; SIZE] }.to_bytes();
-            for (from, to) in [(0, 1), (1, 0)] {
+    fn round(&mut self, trips: usize, ways: usize) -> Duration {
+        let time = median(trips, || {
+            for (from, to) in [(0, 1), (1, 0)].into_iter().take(ways) {
+                self.ids[from] += 1;
+                let bytes = Frame::Text { id: self.ids[from], body: &[b'x'; SIZE] }.to_bytes();
                 self.sockets[from].write_all(&bytes).expect("a write");
-                await_text(&self.sockets[to], &mut self.framers[to]);
+                while !self.read_until_text(to) {}
             }
-        })
-    }
-}
-
-fn await_text(mut socket: &TcpStream, framer: &mut Framer) {
-    loop {
-        while let Some(frame) = framer.next_frame().expect("a legal frame") {
-            if frame.kind == kind::RELAYED_TEXT {
-                return;
+        });
+        // The statuses that nobody has read yet.
+        for side in 0..ways {
+            while self.confirmed[side] < self.ids[side] {
+                assert!(!self.read_until_text(side), "every text was awaited");
             }
         }
-        let count = socket.read(framer.space()).expect("a read");
+        time
+    }
+
+    /// Takes the frames that are there, or one read's worth; true if a text was among them.
+    fn read_until_text(&mut self, side: usize) -> bool {
+        while let Some(raw) = self.framers[side].next_frame().expect("a legal frame") {
+            match decode(&raw).expect("a legal frame") {
+                Frame::RelayedText { .. } => return true,
+                Frame::Status { id, .. } => self.confirmed[side] = id,
+                _ => {}
+            }
+        }
+        let framer = &mut self.framers[side];
+        let count = self.sockets[side].read(framer.space()).expect("a read");
         framer.filled(count);
+        false
     }
 }
 
@@ -162,13 +178,15 @@ impl Pair {
         Self(connect(), connect())
     }
 
-    fn round(&self, trips: usize) -> Duration {
+    fn round(&mut self, trips: usize, ways: usize) -> Duration {
         let body = "x".repeat(SIZE);
-        median(trips, || {
-            for (from, to) in [(&self.0, &self.1), (&self.1, &self.0)] {
+        let time = median(trips, || {
+            for (from, to) in [(&self.0, &self.1), (&self.1, &self.0)].into_iter().take(ways) {
                 from.send(&body).expect("a send");
                 while !matches!(to.recv().expect("an event"), Some(Event::Text { .. })) {}
             }
-        })
+        });
+        self.0.flush().expect("statuses");
+        time
     }
 }
