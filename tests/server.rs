@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::chat::Chat;
 use common::raw::{Raw, init, init_with_token, text};
-use common::{Census, SOON, Site, eventually, settings, within};
+use common::{SOON, Site, eventually, server_threads, settings, within};
 use tcpkit::event::{Event, Fate};
 use tcpkit::message::{ErrorCode, Frame, Reason, StatusCode};
 use tcpkit::report::Report;
@@ -39,7 +39,7 @@ fn shut_down(server: ServerHandle, deadline: Duration) -> bool {
     let were_gone = within(deadline + SOON, move || server.shutdown(deadline));
     let took = start.elapsed();
     assert!(took < deadline + SLACK, "{deadline:?} were given, it took {took:?}");
-    eventually(|| match Census::now().threads() {
+    eventually(|| match server_threads() {
         0 => Ok(()),
         count => Err(format!("{count} threads are left")),
     });

@@ -71,15 +71,17 @@ pub(super) fn start(shared: &Arc<Shared>, listener: TcpListener) -> io::Result<(
 
 impl Shared {
     fn take_in(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr) {
-        let mut work = Vec::new();
-        let name = peer.to_string();
-        let Some(id) = self.enter(moment(), &mut work, |hub, at| hub.connect(&name, at)) else {
-            return turn_away(&socket);
-        };
         // Without it, a Status would wait for the acknowledgement of what went before.
         let _ = socket.set_nodelay(true);
         let socket = Arc::new(socket);
-        self.add_client(id, Arc::clone(&socket));
+        let (mut work, name) = (Vec::new(), peer.to_string());
+        let id = self.enter(moment(), &mut work, |hub, at| {
+            let id = hub.connect(&name, at)?;
+            // Under the hub's lock, which may give orders for this client from now on.
+            self.add_client(id, Arc::clone(&socket));
+            Some(id)
+        });
+        let Some(id) = id else { return turn_away(&socket) };
         let shared = Arc::clone(self);
         let reader = Arc::clone(&socket);
         if let Err(error) = self.crew.spawn("tcpkit-client", move || shared.serve(id, &reader)) {

@@ -22,28 +22,30 @@ pub(crate) const SOON: Duration = Duration::from_secs(8);
 /// How long nothing must come to count as silence, and the pace of whoever sends slowly.
 pub(crate) const PACE: Duration = Duration::from_millis(2);
 
-/// What a test asks `/proc` about itself. Where there is none it is all zeros, and equal.
+/// The names of this crate's threads, as `/proc` tells them; none where there is no `/proc`.
+fn thread_names() -> impl Iterator<Item = String> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
+        .filter(|name| name.starts_with("tcpkit-"))
+}
+
+/// How many threads of servers there are; a client's heartbeat ends with its connection.
+pub(crate) fn server_threads() -> usize {
+    thread_names().filter(|name| !name.starts_with("tcpkit-heart")).count()
+}
+
+/// How many threads of this crate, and descriptors of any kind, the process has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Census {
-    /// Threads of servers: those of the test harness have other names.
     threads: usize,
     descriptors: usize,
 }
 
 impl Census {
     pub(crate) fn now() -> Self {
-        let entries = |folder| std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let names = entries("/proc/self/task")
-            .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
-        Self {
-            threads: names.filter(|name| name.starts_with("tcpkit-")).count(),
-            descriptors: entries("/proc/self/fd").count(),
-        }
-    }
-
-    /// How many threads of servers there are.
-    pub(crate) fn threads(self) -> usize {
-        self.threads
+        let descriptors = std::fs::read_dir("/proc/self/fd").into_iter().flatten().count();
+        Self { threads: thread_names().count(), descriptors }
     }
 
     /// Waits until things are as they were in this census.
