@@ -22,6 +22,8 @@ pub enum Report {
     MessageRefused { name: String, id: u64, code: StatusCode },
     /// The handler panicked on a call for this client.
     HandlerPanicked { name: String },
+    /// So many reports came faster than they could be told, and are lost.
+    Dropped { count: u64 },
     /// A connection could not be taken, or served; the words say why.
     Trouble { what: &'static str, error: String },
 }
@@ -31,7 +33,9 @@ impl Report {
     pub fn level(&self) -> Level {
         match self {
             Report::HandlerPanicked { .. } | Report::Trouble { .. } => Level::Error,
-            Report::Refused { .. } | Report::Left { reason: Reason::TooSlow, .. } => Level::Warn,
+            Report::Dropped { .. }
+            | Report::Refused { .. }
+            | Report::Left { reason: Reason::TooSlow, .. } => Level::Warn,
             Report::Joined { .. } | Report::Left { .. } => Level::Info,
             Report::MessageRefused { .. } => Level::Debug,
         }
@@ -71,6 +75,7 @@ impl fmt::Display for Report {
                 write!(f, "message-refused name={} id={id} reason={}", Value(name), Value(&reason))
             }
             Report::HandlerPanicked { name } => write!(f, "handler-panicked name={}", Value(name)),
+            Report::Dropped { count } => write!(f, "reports-dropped count={count}"),
             Report::Trouble { what, error } => {
                 write!(f, "trouble what={} error={}", Value(what), Value(error))
             }

@@ -14,6 +14,11 @@ use crate::hub::{LinkId, Moment, Order, Step, Who};
 /// The most pieces that an order has.
 const PIECES: usize = 64;
 
+/// After so many orders for one client the others on the list have their turn.
+const IN_A_ROW: usize = 4;
+/// So many more orders than clients a thread carries out, before it leaves the rest to helpers.
+const SPARE_ORDERS: usize = 64;
+
 /// What a thread needs to deliver; kept for the next one that does.
 #[derive(Debug, Default)]
 pub(super) struct Workspace {
@@ -46,17 +51,30 @@ impl Shared {
     /// Serves the clients on the workspace's list of work until it is empty.
     pub(super) fn deliver_all(self: &Arc<Self>, workspace: &mut Workspace, at: Moment) {
         let Workspace { work, order } = workspace;
-        let mut index = 0;
+        let (mut index, mut orders) = (0, 0);
         while let Some(id) = work.get(index).copied() {
             index += 1;
             let Some(socket) = self.socket(id) else { continue };
+            if orders > SPARE_ORDERS + 2 * work.len() {
+                // Others say more than one thread gets rid of, and its own client waits.
+                if self.enter(at, work, |hub, _| hub.hand_over(id)) {
+                    self.help(id, socket, work);
+                }
+                continue;
+            }
+            let mut in_a_row = 0;
             let mut step =
                 self.enter(at, work, |hub, at| hub.next_write(id, order, Who::Visitor, at));
             while step == Step::Write {
                 let count = write_without_blocking(&socket, order);
+                orders += 1;
+                in_a_row += 1;
                 let (lags, next) = self.enter(at, work, |hub, at| {
                     if hub.wrote(id, order, count, Who::Again, at) {
                         (true, Step::Nothing)
+                    } else if in_a_row == IN_A_ROW {
+                        hub.queue_again(id);
+                        (false, Step::Nothing)
                     } else {
                         (false, hub.next_write(id, order, Who::Again, at))
                     }

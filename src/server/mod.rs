@@ -5,15 +5,18 @@
 //! - one accepts (`accept`),
 //! - one reads for each client (`client`), and delivers what its client's messages cause,
 //! - one more for a client that lags, until it has caught up (`delivery`),
-//! - one wakes up when something is due (`timer`).
+//! - one wakes up when something is due (`timer`),
+//! - one tells what the operator may want to know (`reports`).
 //!
 //! What they share is `shared::Shared`: the hub in one lock, and the clients' sockets in another.
-//! Neither is held across a socket operation, nor both at once.
+//! Neither is held across a socket operation. Where both are, for a client that is new, the hub's
+//! comes first.
 
 mod accept;
 mod client;
 mod crew;
 mod delivery;
+mod reports;
 mod shared;
 mod timer;
 
@@ -31,6 +34,9 @@ use crate::message::{Mode, SessionKey};
 use crate::report::Report;
 use crate::settings::Settings;
 use shared::{Shared, moment};
+
+/// A longer deadline for a shutdown is as good as this one, which any clock can hold.
+const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A server whose port is open, and that does not serve yet. See [`Server::builder`].
 pub struct Server {
@@ -60,8 +66,9 @@ impl fmt::Debug for ServerBuilder {
 }
 
 impl ServerBuilder {
-    /// The settings: of these, the sections `relay` and `limits` count here, and `server.mode`
-    /// where no handler is given.
+    /// The settings: of these, the sections `relay`, `limits` and `heartbeat` count here, and
+    /// `server.mode` where no handler is given. The address is given to [`bind`](Self::bind), an
+    /// access token to [`token`](Self::token): `access.token_file` is read by the program only.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
@@ -83,8 +90,8 @@ impl ServerBuilder {
     }
 
     /// Calls `report` with what an operator may want to know; by default nobody is told. It is
-    /// called on the server's threads, several at once, and holds up the client whose thread it
-    /// is, but nobody else.
+    /// called on a thread of its own, in order, and holds up nobody: if it blocks, up to 10,000
+    /// reports wait for it, and others are counted and dropped.
     #[must_use]
     pub fn on_report(mut self, report: impl Fn(&Report) + Send + Sync + 'static) -> Self {
         self.on_report = Box::new(report);
@@ -183,6 +190,7 @@ impl Server {
     pub fn spawn(self) -> Result<ServerHandle, Error> {
         let waker = accept::Waker::new(&self.listener, self.addr).map_err(Error::Io)?;
         let handle = ServerHandle { addr: self.addr, shared: self.shared, waker: Some(waker) };
+        reports::start(&handle.shared).map_err(Error::Io)?;
         timer::start(&handle.shared).map_err(Error::Io)?;
         accept::start(&handle.shared, self.listener).map_err(Error::Io)?;
         Ok(handle)
@@ -231,12 +239,13 @@ impl ServerHandle {
         let Some(waker) = self.waker.take() else { return true };
         self.shared.stop_accepting();
         waker.wake();
-        let end = Instant::now() + deadline;
+        let end = Instant::now() + deadline.min(DEADLINE_MAX);
         let mut work = Vec::new();
         self.shared.enter(moment(), &mut work, |hub, at| hub.shut_down(end, at));
         self.shared.deliver(work);
         let in_time = self.shared.wait_until_empty(end);
         self.shared.stop_timer();
+        self.shared.reports.end();
         self.shared.crew.join_all();
         in_time
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::crew::Crew;
 use super::delivery::Workspace;
+use super::reports::Reports;
 use crate::hub::{Hub, LinkId, Moment};
 use crate::report::Report;
 
@@ -33,7 +34,7 @@ pub(super) struct Shared {
     /// Told when `accepting` ends.
     stopping: Condvar,
     timing: AtomicBool,
-    on_report: Box<dyn Fn(&Report) + Send + Sync>,
+    pub(super) reports: Reports,
 }
 
 impl Shared {
@@ -49,7 +50,7 @@ impl Shared {
             accepting: Mutex::new(true),
             stopping: Condvar::new(),
             timing: AtomicBool::new(true),
-            on_report,
+            reports: Reports::new(on_report),
         }
     }
 
@@ -84,7 +85,9 @@ impl Shared {
         if empty {
             self.empty.notify_all();
         }
-        reports.iter().for_each(&self.on_report);
+        if !reports.is_empty() {
+            self.reports.add(reports);
+        }
         result
     }
 
@@ -164,7 +167,7 @@ impl Shared {
     }
 
     pub(super) fn trouble(&self, what: &'static str, error: &std::io::Error) {
-        (self.on_report)(&Report::Trouble { what, error: error.to_string() });
+        self.reports.add([Report::Trouble { what, error: error.to_string() }]);
     }
 }
 
