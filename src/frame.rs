@@ -107,6 +107,13 @@ impl Framer {
         }
     }
 
+    /// How many bytes the next frame takes, header included, if it is whole and not too large.
+    #[inline]
+    pub fn whole_frame(&self) -> Option<usize> {
+        let size = frame_size(self.peek());
+        (size > 0 && size <= self.buffered() && size - 4 <= self.frame_max as usize).then_some(size)
+    }
+
     /// The next whole frame, or `None` until more bytes have come.
     ///
     /// # Errors
@@ -157,7 +164,8 @@ pub fn write_frame(out: &mut Vec<u8>, kind: u8, payload: impl FnOnce(&mut Vec<u8
 /// How many bytes the frame takes that begins at the head of `bytes`, header included; 0 if not
 /// even its length is there.
 pub fn frame_size(bytes: &[u8]) -> usize {
-    bytes.first_chunk::<4>().map_or(0, |header| 4 + u32::from_be_bytes(*header) as usize)
+    let length = bytes.first_chunk::<4>().map(|header| u32::from_be_bytes(*header) as usize);
+    length.map_or(0, |length| length.saturating_add(4))
 }
 
 #[cfg(test)]

@@ -60,6 +60,10 @@ impl Core {
                 self.beats.wait(state, Some(left.min(next).max(MINIMUM)))
             };
         }
+        // What this thread read last may have been the server's goodbye, which wants an answer.
+        if state.has_to_write() {
+            drop(self.push(state));
+        }
     }
 
     /// The server is dead: tries to tell it so, and wakes everyone who waits for it.

@@ -11,6 +11,7 @@ use std::sync::{Condvar, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Core;
+use super::write::OUTGOING_MAX;
 use crate::client_session::ClientSession;
 use crate::error::{Error, Waiting};
 use crate::frame::Framer;
@@ -211,6 +212,9 @@ impl Core {
     /// With both roles at hand and a server that does not read: takes what it sends, and if there
     /// is nothing, waits for room.
     pub(super) fn read_or_push<'a>(&'a self, state: Guard<'a>) -> Guard<'a> {
+        if state.session.outgoing.len() > 2 * OUTGOING_MAX {
+            return self.push(state); // a server that asks and never reads gets no more answers
+        }
         let (state, came) = self.read(state, Some(Duration::ZERO));
         if came || !state.has_to_write() {
             return state;

@@ -54,9 +54,11 @@ impl Hub {
             self.refuse(id, violation, at);
             return false;
         }
-        let needed = ADMISSION_SIZE;
-        if !self.core.has_room(needed) {
-            self.core.block_for_room(id, needed, at);
+        if !self.core.may_owe(id, at) {
+            return false;
+        }
+        if !self.core.has_room(ADMISSION_SIZE) {
+            self.core.block_for_room(id, ADMISSION_SIZE, at);
             return false;
         }
         let taken = match framer.next_frame() {
@@ -139,6 +141,7 @@ impl Hub {
         link.heartbeat = Some(heartbeat);
         link.cursor = log.latest_for(link.session, core.rules.history);
         link.torn_until = link.cursor;
+        core.pressure.floor = core.pressure.floor.min(link.cursor);
         link.account.start = link.cursor;
         let ack = Frame::InitAck {
             version: VERSION,

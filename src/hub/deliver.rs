@@ -214,24 +214,43 @@ impl Hub {
         lags
     }
 
+    /// A thread that is not through with a client leaves it for later: it is on the list again.
+    pub fn queue_again(&mut self, id: LinkId) {
+        if let Some(link) = self.core.links.get_mut(id.0)
+            && link.service == Service::Writing
+        {
+            link.service = Service::Queued;
+            self.core.work.push(id);
+        }
+    }
+
+    /// A thread leaves a client that is on its list to a helper; true if there is one to be had.
+    pub fn hand_over(&mut self, id: LinkId) -> bool {
+        let link = self.core.links.get_mut(id.0);
+        let Some(link) = link.filter(|link| link.service == Service::Queued) else { return false };
+        link.service = Service::Helped;
+        true
+    }
+
     /// No helper could be had for a client that lags: it is let go.
     pub fn no_helper(&mut self, id: LinkId, at: Moment) {
         self.let_go(id, at);
         if let Some(link) = self.core.links.get_mut(id.0) {
-            link.service = Service::Idle;
+            link.service = Service::Broken; // its time for a goodbye ends by itself
         }
-        self.core.mark(id);
     }
 }
 
 impl Link {
     fn order_records(&mut self, log: &crate::log::Log, order: &mut Order, most: u64) {
-        let mut from = self.cursor;
         if self.is_torn() {
+            // Alone: what comes next may lie far off, and one order is one stretch of the log.
             order.torn = true;
             order.ranges.push(self.cursor..self.torn_until);
-            from = self.torn_until;
+            order.until = self.torn_until;
+            return;
         }
+        let from = self.cursor;
         let limit = self.limit(log.head());
         let bounds = (most, ORDER_RANGES);
         order.until =

@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::link::{Blocked, LinkId, Stage};
 use super::room::{Message, Refusal, Room};
-use super::session::{Numbered, Session};
+use super::session::Numbered;
 use super::{BODY_MARGIN, Core, Hub, Moment, OWED_MAX, Taken};
 use crate::codec::decode;
-use crate::frame::{Framer, RawFrame, frame_size};
+use crate::frame::{Framer, RawFrame};
 use crate::heartbeat::is_data;
 use crate::log::SessionId;
 use crate::message::{ErrorCode, Frame, Mode, StatusCode, Violation, kind};
@@ -74,10 +74,11 @@ impl Hub {
         let session = link.session;
         self.core.owes_more = true;
         loop {
-            let needed = frame_size(framer.peek()) + RECORD_MARGIN;
-            if std::mem::take(&mut self.core.owes_more) && !self.core.may_owe(id, session, at) {
+            if std::mem::take(&mut self.core.owes_more) && !self.core.may_owe(id, at) {
                 return false;
             }
+            // Room is made for what has come, not for what a length claims.
+            let needed = framer.whole_frame().map_or(0, |size| size + RECORD_MARGIN);
             if !self.core.has_room(needed) {
                 self.core.block_for_room(id, needed, at);
                 return false;
@@ -235,15 +236,14 @@ impl Core {
     }
 
     /// Whether more may be taken from a client, for what it is owed already.
-    fn may_owe(&mut self, id: LinkId, session: SessionId, at: Moment) -> bool {
+    pub(super) fn may_owe(&mut self, id: LinkId, at: Moment) -> bool {
         let (owed, bound) = self.links.get(id.0).map_or((0, 0), |link| {
             (link.owed.len() + link.owed_in_flight, OWED_MAX + link.present_size)
         });
-        let full = self.sessions.get(session).is_some_and(Session::is_full);
-        if owed > bound || full {
+        if owed > bound {
             self.block(id, Blocked::Owed, at);
         }
-        owed <= bound && !full
+        owed <= bound
     }
 
     /// Remembers since when a frame has begun that is not whole yet.
@@ -278,11 +278,9 @@ impl Core {
     /// Sends the status of a message that came before.
     fn repeat_status(&mut self, link: LinkId, session: SessionId, id: u64) {
         let Some(sender) = self.sessions.get_mut(session) else { return };
-        if sender.is_pending(id) {
-            return; // its status will come with its commit
-        }
         let (code, detail) = match sender.refusal(id) {
             Some((code, detail)) => (code, detail.to_owned()),
+            None if id > sender.accepted() => return, // its status comes with a commit
             None => (StatusCode::Accepted, String::new()),
         };
         let detail = Cow::Owned(detail);

@@ -19,7 +19,7 @@ const ACCOUNT_TIME: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Pressure {
     /// Every reader's cursor was at or behind this position when it was last looked up.
-    floor: u64,
+    pub(super) floor: u64,
     /// Since when senders wait; `None` while none does.
     since: Option<Instant>,
     /// Readers before this position hold them up.

@@ -10,7 +10,8 @@ use crate::message::{ErrorCode, SessionKey, StatusCode, Violation};
 
 /// At this many remembered refusals the client is asked, by a Ping, whether it has them.
 const REFUSALS_ASK: usize = 512;
-/// At this many nothing more is taken from it.
+/// Of more than this many the oldest is forgotten: the client has been sent them all, and its Pong
+/// may stand behind a thousand more messages (see "Changes" in `PROTOCOL.md`).
 const REFUSALS_MAX: usize = 1024;
 
 /// Messages side by side that were refused with the same words.
@@ -84,7 +85,7 @@ impl Session {
     pub(super) fn accept(&mut self, id: u64, open: u32) {
         if open > 0 {
             self.pending.push_back((id, open));
-        } else {
+        } else if self.pending.is_empty() {
             self.confirm = true;
         }
     }
@@ -114,6 +115,9 @@ impl Session {
             last.last = id;
             return;
         }
+        if self.refusals.len() == REFUSALS_MAX {
+            self.refusals.pop_front();
+        }
         self.refusals.push_back(Refusal { first: id, last: id, code, detail: detail.to_owned() });
     }
 
@@ -127,11 +131,6 @@ impl Session {
     /// Whether all its messages have their fate.
     pub(super) fn is_settled(&self) -> bool {
         self.pending.is_empty()
-    }
-
-    /// Whether the message `id` waits for its commit.
-    pub(super) fn is_pending(&self, id: u64) -> bool {
-        self.pending.iter().any(|(waiting, _)| *waiting == id)
     }
 
     /// The nonce of a Ping to send now, if it is time to ask for the refusals.
@@ -154,10 +153,6 @@ impl Session {
                 self.refusals.pop_front();
             }
         }
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.refusals.len() >= REFUSALS_MAX
     }
 }
 
@@ -226,6 +221,6 @@ mod tests {
             session.refuse(id, StatusCode::NoSuchRecipient, "nobody");
         }
         assert!(session.refusal(99_999).is_some());
-        assert!(session.ask().is_none() && !session.is_full());
+        assert!(session.ask().is_none() && session.refusals.len() == 1);
     }
 }

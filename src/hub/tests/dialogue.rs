@@ -209,6 +209,33 @@ fn commits_may_come_late_in_groups_and_from_elsewhere() {
     assert_eq!(bench.heard_lines(bob), ["alice: last words", "alice left: done"]);
 }
 
+/// Takes a message that begins with a dash for itself, and relays the others.
+struct Absorb;
+
+impl Handler for Absorb {
+    fn message(&self, room: &mut Room<'_>, message: Message<'_>) -> Result<(), Refusal> {
+        match message {
+            Message::Text(text) if text.starts_with('-') => Ok(()),
+            other => room.relay(other),
+        }
+    }
+}
+
+#[test]
+fn a_message_without_a_record_waits_for_those_before_it() {
+    let mut bench = Bench::with(Rules { announce: 0, ..rules() }, Absorb, Commit::Later);
+    let alice = bench.join("alice");
+    bench.say(alice, &text(1, "kept"));
+    bench.say(alice, &text(2, "-taken"));
+    bench.say(alice, &text(2, "-again"));
+    assert!(bench.heard(alice).is_empty(), "1 is not committed yet");
+    let records = bench.hub.take_proposals();
+    let at = bench.at();
+    bench.hub.commit(records, at);
+    bench.deliver();
+    assert_eq!(bench.heard_lines(alice), ["status 2 0"]);
+}
+
 /// A program of its own: answers, refuses, and has a fault.
 struct Oracle;
 

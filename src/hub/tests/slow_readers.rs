@@ -195,29 +195,78 @@ fn one_that_does_not_take_what_it_is_owed_is_not_read_and_then_let_go() {
 }
 
 #[test]
-fn refusals_are_asked_about_and_bounded() {
+fn refusals_are_asked_about_and_the_oldest_forgotten() {
+    // A client that sends everything before it reads anything is not held up by its refusals.
     let mut bench = Bench::new(rules());
     let alice = bench.join("alice");
-    let mut id = 0;
-    let mut taken = Taken::All;
-    let mut pings = Vec::new();
-    while taken == Taken::All {
-        id += 2;
-        bench.say(alice, &text(id - 1, "good"));
-        taken = bench.say(alice, &Frame::Text { id, body: b"\xff" });
-        pings.extend(bench.heard(alice).into_iter().filter(|frame| frame[4] == 0x08));
-        assert!(id < 10_000);
+    let mut batch = Vec::new();
+    for id in 1..=5_000u64 {
+        let body: &[u8] = if id % 2 == 0 { b"good" } else { b"\xff" };
+        Frame::Text { id, body }.encode(&mut batch);
     }
-    assert_eq!((id, pings.len()), (2 * 1024, 1));
-    // A client that answers in time is never held up.
+    assert_eq!(bench.say_bytes(alice, &batch), Taken::All);
+    let heard = bench.heard_lines(alice);
+    assert_eq!(heard.iter().filter(|line| line.ends_with(" 10")).count(), 2_500);
+    assert_eq!(heard.iter().filter(|line| *line == "ping").count(), 1);
+    // Repeated, a refusal that is remembered is told again, and a forgotten one as accepted.
+    bench.say(alice, &text(4_999, "again"));
+    bench.say(alice, &text(1, "again"));
+    assert_eq!(bench.heard_lines(alice), ["status 4999 10", "status 1 0"]);
+}
+
+#[test]
+fn a_stranger_that_reads_nothing_is_owed_little() {
     let mut bench = Bench::new(rules());
-    let bob = bench.join("bob");
-    for id in 1..=10_000u64 {
-        let good: &[u8] = if id % 2 == 0 { b"good" } else { b"\xff" };
-        assert_eq!(bench.say(bob, &Frame::Text { id, body: good }), Taken::All);
-        for frame in bench.heard(bob).into_iter().filter(|frame| frame[4] == 0x08) {
-            let nonce = u64::from_be_bytes(frame[5..13].try_into().expect("eight bytes"));
-            bench.say(bob, &Frame::Pong { nonce });
-        }
+    let stranger = bench.connect();
+    bench.wire(stranger).room = 0;
+    let mut nonce = 0;
+    while bench.say(stranger, &Frame::Ping { nonce }) == Taken::All {
+        nonce += 1;
+        assert!(nonce < 10_000, "no bound on what a stranger is owed");
     }
+}
+
+#[test]
+fn a_length_that_is_only_claimed_takes_no_room() {
+    let mut bench = Bench::new(Rules { history: 1000, ..small_log() });
+    let (sender, slow) = (bench.join("sender"), bench.join("slow"));
+    bench.wire(slow).room = 0;
+    for id in 1..=20 {
+        bench.say(sender, &text(id, &"x".repeat(1000)));
+    }
+    for bytes in [[0xff; 4], [0, 0, 0x40, 0]] {
+        let liar = bench.join("liar");
+        assert_ne!(bench.say_bytes(liar, &bytes), Taken::Blocked, "{bytes:?}");
+        bench.hang_up(liar);
+    }
+    let late = bench.connect();
+    bench.say(late, &super::harness::init("late"));
+    let texts = bench.heard_lines(late);
+    assert_eq!(texts.iter().filter(|line| line.starts_with("sender: ")).count(), 20);
+}
+
+#[test]
+fn a_newcomer_with_history_holds_its_records_in_a_full_log() {
+    let mut bench = Bench::new(Rules { history: 100, log_records: 100, ..small_log() });
+    let (sender, reader) = (bench.join("sender"), bench.join("reader"));
+    let mut id = 0;
+    for _ in 0..250 {
+        id += 1;
+        bench.say(sender, &text(id, "before"));
+    }
+    bench.heard(reader);
+    let late = bench.connect();
+    bench.wire(late).room = 0;
+    bench.say(late, &super::harness::init("late"));
+    let first = id;
+    while bench.wire(sender).taken == Taken::All {
+        id += 1;
+        bench.say(sender, &text(id, "after"));
+        assert!(id < first + 200, "its records were given up");
+    }
+    bench.wire(late).room = usize::MAX;
+    bench.deliver();
+    let heard = bench.heard_lines(late);
+    let after = heard.iter().filter(|line| *line == "sender: after").count() as u64;
+    assert_eq!(after, id - first, "all that was sent since it came");
 }
