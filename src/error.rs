@@ -45,7 +45,8 @@ pub enum Error {
         /// Its words, not escaped.
         detail: String,
     },
-    /// The server ended the dialogue with Terminate, for a reason that is no orderly end.
+    /// The server ended the dialogue with Terminate. [`recv`](crate::Connection::recv) gives this
+    /// only for a reason that is no orderly end.
     Ended {
         /// Its reason.
         reason: Reason,

@@ -244,7 +244,7 @@ fn ping_is_a_health_check_that_nobody_notices() {
     server.shutdown(SOON);
     client(&address, &["ping"]).assert().code(1).stdout("").stderr(format!(
         "client: cannot connect to {address}: connection refused.\n\
-         Is the server running? Start it with: cargo run --bin server\n"
+         Is a server running there? The address is set with --server ADDR.\n"
     ));
 }
 
@@ -320,4 +320,19 @@ fn a_message_at_intervals_reports_each_reply() {
     for _ in 0..3 {
         assert_eq!(next(&bob, text).1, "tick");
     }
+}
+
+#[test]
+fn a_token_file_without_a_token_and_a_count_without_every_are_told() {
+    let (_server, address) = serve();
+    let empty = std::env::temp_dir().join(format!("tcpkit-empty-token-{}", std::process::id()));
+    std::fs::write(&empty, "\n").unwrap();
+    let path = empty.to_str().unwrap();
+    let outcome = client(&address, &["--token-file", path, "send", "hi"]).assert().code(2);
+    let words = String::from_utf8_lossy(&outcome.get_output().stderr).into_owned();
+    assert!(words.contains("is no token: it is empty"), "{words}");
+    std::fs::remove_file(&empty).unwrap();
+    let outcome = client(&address, &["send", "--count", "2", "hi"]).assert().code(2);
+    let words = String::from_utf8_lossy(&outcome.get_output().stderr).into_owned();
+    assert!(words.contains("--count goes with --every"), "{words}");
 }

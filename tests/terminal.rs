@@ -149,3 +149,51 @@ fn a_name_is_asked_for_and_what_comes_cannot_move_the_cursor() {
     drop((bob, terminal));
     server.shutdown(Duration::from_secs(5));
 }
+
+#[test]
+fn commands_are_obeyed_and_a_taken_name_is_told() {
+    if !has_tmux() {
+        return;
+    }
+    let server = Server::builder().bind("127.0.0.1:0").and_then(Server::spawn).expect("a server");
+    let address = server.addr().to_string();
+    let bob = Connection::builder().name("bob").connect(&address).expect("a connection");
+    let program = [env!("CARGO_BIN_EXE_client"), "--server", &address, "--name", "alice"];
+    let first = Terminal::start("commands", &program);
+    let shows = |terminal: &Terminal, what: &str, is_it: &dyn Fn(&str) -> bool| {
+        terminal.wait_until(what, |screen| screen.iter().any(|line| is_it(line)))
+    };
+    shows(&first, "greeting", &|line| line.contains(" as alice; also here: bob."));
+
+    let types = |line: &str| {
+        first.type_keys(line);
+        first.press_enter();
+    };
+    types("/who");
+    shows(&first, "list", &|line| line == "here: alice (you), bob");
+    types("/msg bob psst");
+    let direct = loop {
+        if let Some(Event::Direct { from, body, .. }) = bob.recv_timeout(DEADLINE).expect("one") {
+            break (from, body);
+        }
+    };
+    assert_eq!(direct, ("alice".into(), "psst".into()));
+    first.wait_until("tick", |screen| is_last(screen, "  ✓"));
+    types("/ping");
+    shows(&first, "pong", &|line| line.starts_with("pong in ") && line.ends_with(" ms"));
+    types("/help");
+    shows(&first, "help", &|line| line.starts_with("/msg NAME TEXT  "));
+    shows(&first, "end of the help", &|line| line.starts_with("//text  "));
+    types("/whoo");
+    let advice = "unknown command /whoo; did you mean /who?";
+    shows(&first, "advice", &|line| line == advice);
+    types("//slash");
+    assert_eq!(next_text(&bob), "/slash");
+    first.wait_until("second tick", |screen| is_last(screen, "  ✓"));
+
+    let second = Terminal::start("taken", &program);
+    shows(&second, "new name", &|line| line.contains(" as alice-2 (alice is taken); also here: "));
+    shows(&first, "newcomer", &|line| line.ends_with(" alice-2 joined"));
+    drop((bob, first, second));
+    server.shutdown(Duration::from_secs(5));
+}

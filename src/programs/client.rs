@@ -55,7 +55,7 @@ static PROGRAM: Program = Program {
         Command {
             name: "ping",
             takes: "",
-            help: "Ask the server for a sign of life: exit code 0 or 1",
+            help: "Ask the server for a sign of life, without a name or token: exit code 0 or 1",
             flags: &[Flag::value("count", "N", "Ask N times, a second apart")],
         },
     ],
@@ -130,6 +130,9 @@ enum Task {
 impl Task {
     fn new(arguments: &Arguments) -> Result<Self, Failure> {
         let text = arguments.positionals.join(" ");
+        if arguments.command == Some("send") && arguments.has("count") && !arguments.has("every") {
+            return Err(PROGRAM.error("--count goes with --every").into());
+        }
         match arguments.command {
             Some("watch") => Ok(Self::Watch(watch::Options {
                 count: count(arguments)?,

@@ -60,5 +60,11 @@ pub(super) fn token(file: &str) -> Result<String, Failure> {
     let content = fs::read_to_string(file).map_err(|error| {
         Failure::usage(format!("cannot read the token in {}: {}", escape(file), plain(&error)))
     })?;
-    Ok(content.lines().next().unwrap_or_default().trim().to_owned())
+    match content.lines().next().map(str::trim) {
+        Some(token) if !token.is_empty() => Ok(token.to_owned()),
+        _ => Err(Failure::usage(format!(
+            "the first line of {} is no token: it is empty",
+            escape(file)
+        ))),
+    }
 }

@@ -53,7 +53,11 @@ impl Failure {
     pub(super) fn network(error: &Error, address: &str) -> Self {
         let advice = match error {
             Error::Connect { source, .. } if source.kind() == ErrorKind::ConnectionRefused => {
-                "Is the server running? Start it with: cargo run --bin server"
+                if address.ends_with(":5001") {
+                    "Is the server running? Start it with: cargo run --bin server"
+                } else {
+                    "Is a server running there? The address is set with --server ADDR."
+                }
             }
             Error::Connect { .. } => {
                 "Is the address right, and can the server be reached from here?"
@@ -162,26 +166,26 @@ mod tests {
             ),
             (
                 Error::Refused { code, detail },
-                "here:1: the server refused: not authorised (a\\u{1b}b).\n\
+                "here:5001: the server refused: not authorised (a\\u{1b}b).\n\
                  Give the file that holds the server's token: --token-file FILE",
             ),
             (
                 silent,
-                "here:1: no handshake within 10s.\n\
+                "here:5001: no handshake within 10s.\n\
                  Is it a tcpkit server that listens there?",
             ),
             (
                 Error::Violation(violation),
-                "here:1: the peer broke the protocol: frame too large: a frame of 9 bytes.\n\
+                "here:5001: the peer broke the protocol: frame too large: a frame of 9 bytes.\n\
                  Is it a tcpkit server that listens there?",
             ),
             (
                 Error::Lost,
-                "here:1: the peer closed the connection without a goodbye.\n\
+                "here:5001: the peer closed the connection without a goodbye.\n\
                  Start again when the server is back.",
             ),
         ] {
-            assert_eq!(Failure::network(&error, "here:1"), Failure::new(NETWORK, text));
+            assert_eq!(Failure::network(&error, "here:5001"), Failure::new(NETWORK, text));
         }
     }
 

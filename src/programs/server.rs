@@ -136,8 +136,11 @@ fn ready_text(addr: SocketAddr, settings: &Settings, file: Option<&str>, guarded
         text,
         "  mode    {mode:<11} config  {config} (heartbeat after {silence}{unit} of silence)"
     );
-    let port = if addr.port() == 5001 { String::new() } else { format!("--server {addr} ") };
-    let _ = writeln!(text, "  try     cargo run --bin client -- {port}--name alice");
+    let mut options = if addr.port() == 5001 { String::new() } else { format!("--server {addr} ") };
+    if guarded {
+        options += "--token-file FILE ";
+    }
+    let _ = writeln!(text, "  try     cargo run --bin client -- {options}--name alice");
     text += match (addr.ip().is_loopback(), guarded) {
         (true, _) => "  this machine only; --bind 0.0.0.0:5001 lets others in\n",
         (false, true) => "  open to the network, for those who have the token\n",
