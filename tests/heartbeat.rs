@@ -159,3 +159,15 @@ fn a_silent_client_is_dead_and_one_that_answers_is_not() {
     drop(alive);
     server.shutdown(Duration::from_secs(5));
 }
+
+#[test]
+fn an_idle_program_does_not_hold_up_a_shutdown() {
+    let server = Server::builder().bind("127.0.0.1:0").and_then(Server::spawn).expect("a server");
+    let connection = Connection::connect(&server.addr().to_string()).expect("a connection");
+    let start = Instant::now();
+    assert!(server.shutdown(DEADLINE), "the connection's own thread says goodbye");
+    // A server waits for 5 s for an answer.
+    assert!(start.elapsed() < Duration::from_millis(4500), "{:?}", start.elapsed());
+    assert!(matches!(connection.recv(), Ok(Some(Event::Present { .. }))));
+    assert!(matches!(connection.recv(), Ok(None)));
+}

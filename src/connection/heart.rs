@@ -1,8 +1,8 @@
 //! The heartbeat's thread: it watches the server's silence, and reads while nobody else does.
 //!
 //! A program that is busy, and calls nothing, would leave the server's Pings unanswered and its
-//! death unnoticed. So after half the time in which a Ping must be answered the
-//! thread takes the reader's role if it is free, and gives it back as soon as anybody waits for
+//! death unnoticed. So when nobody has read for [`PATIENCE`], or half the time in which a Ping must
+//! be answered, the thread takes the reader's role, and gives it back as soon as anybody waits for
 //! what comes. What it reads is kept for [`recv`](super::Connection::recv).
 
 use std::io;
@@ -15,6 +15,9 @@ use super::Core;
 use super::wait::{Guard, Reader};
 use crate::heartbeat::Rhythm;
 
+/// For how long nobody has to read before the thread does: long enough that a program which only
+/// pauses between two calls keeps the role, short enough to answer a server that is shutting down.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Address space for the thread's stack; decoding one frame needs little of it.
 const STACK: usize = 128 * 1024;
 
@@ -47,7 +50,7 @@ impl Core {
                 state = self.push(state);
                 continue;
             }
-            let takeover = state.last_read + patience;
+            let takeover = state.last_read + patience.min(PATIENCE);
             let is_silent = takeover <= now || state.session.is_beating();
             let is_wanted = self.events.is_awaited() || self.answers.is_awaited();
             let left = due.saturating_duration_since(now);
@@ -56,7 +59,8 @@ impl Core {
                 self.pass_on(&state);
                 state
             } else {
-                let next = if takeover > now { takeover - now } else { patience };
+                let is_free = state.reader == Reader::Free && takeover > now;
+                let next = if is_free { takeover - now } else { patience };
                 self.beats.wait(state, Some(left.min(next).max(MINIMUM)))
             };
         }
