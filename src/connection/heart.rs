@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::Core;
-use super::wait::{Guard, Reader};
+use super::wait::{Guard, Reader, STALL_PAUSE};
 use crate::heartbeat::Rhythm;
 
 /// For how long nobody has to read before the thread does: long enough that a program which only
@@ -53,7 +53,10 @@ impl Core {
             let takeover = state.last_read + patience.min(PATIENCE);
             let is_silent = takeover <= now || state.session.is_beating();
             let is_wanted = self.events.is_awaited() || self.answers.is_awaited();
-            let left = due.saturating_duration_since(now);
+            let mut left = due.saturating_duration_since(now);
+            if state.has_to_write() {
+                left = left.min(STALL_PAUSE); // a server that did not read is tried again
+            }
             state = if may_read && is_silent && !is_wanted {
                 let state = self.read(state, Some(left.max(MINIMUM))).0;
                 self.pass_on(&state);

@@ -20,7 +20,7 @@ use crate::transport::is_timeout;
 /// How long a server that does not read but has something to say is only listened to, before the
 /// next try to write: long enough to leave most of the time for reading, since a try may take
 /// [`WRITE_WAIT`](crate::transport::WRITE_WAIT); short enough for a Pong.
-const STALL_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const STALL_PAUSE: Duration = Duration::from_millis(200);
 
 /// Who reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

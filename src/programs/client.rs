@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::output::{Failure, print};
 use super::screen::on_terminal;
 use super::session::Session;
-use super::{OnTermination, chat, configuration, every, ping, send, watch};
+use super::{OnTermination, begin, chat, every, ping, send, watch};
 use crate::arguments::{Arguments, Command, Flag, Program};
 use crate::settings::Settings;
 use crate::units::parse_duration;
@@ -70,39 +70,27 @@ static PROGRAM: Program = Program {
 
 /// Runs the program with the words of its command line, the first one (its own name) left out.
 pub fn run(words: impl IntoIterator<Item = OsString>, on_termination: OnTermination) -> ExitCode {
-    let outcome = PROGRAM
-        .parse(words)
-        .map_err(Failure::from)
-        .and_then(|arguments| run_command(&arguments, on_termination));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(PROGRAM.name),
-    }
+    begin::run(&PROGRAM, words, |arguments, settings| {
+        run_command(arguments, settings, on_termination)
+    })
 }
 
-fn run_command(arguments: &Arguments, on_termination: OnTermination) -> Result<(), Failure> {
-    if arguments.has("help") {
-        return print(&PROGRAM.to_string());
-    }
-    if arguments.has("version") {
-        return print(concat!("client ", env!("CARGO_PKG_VERSION"), "\n"));
-    }
-    let layers = configuration::load(arguments)?;
-    let settings = layers.settings()?;
-    if arguments.has("print-config") {
-        return print(&configuration::printed(&layers, &settings));
-    }
+fn run_command(
+    arguments: &Arguments,
+    settings: &Settings,
+    on_termination: OnTermination,
+) -> Result<(), Failure> {
     if arguments.command == Some("ping") {
         return ping::run(&settings.client.server, count(arguments)?.unwrap_or(1));
     }
     let task = Task::new(arguments)?;
     let name = match task {
-        Task::Chat => ask_for_name(&settings)?,
+        Task::Chat => ask_for_name(settings)?,
         _ => Some(settings.client.name.clone()),
     };
     let Some(name) = name else { return Ok(()) };
     let sends_only = !matches!(task, Task::Chat | Task::Watch(_));
-    let session = Arc::new(Session::open(&settings, name, sends_only)?);
+    let session = Arc::new(Session::open(settings, name, sends_only)?);
     let outcome = match task {
         Task::Chat => chat::run(&session, settings.log.colour, on_termination),
         Task::Send(text) => send::text(&session, &text, on_termination),

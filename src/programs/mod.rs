@@ -6,6 +6,7 @@
 pub mod client;
 pub mod server;
 
+mod begin;
 mod chat;
 mod configuration;
 mod every;

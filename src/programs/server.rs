@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::SystemTime;
 
 use super::output::{Failure, KILLED, NETWORK, chain, print, tell};
-use super::{OnTermination, configuration};
+use super::{OnTermination, begin, configuration};
 use crate::arguments::{Arguments, Flag, Program};
 use crate::clock::rfc3339;
 use crate::error::Error;
@@ -48,28 +48,16 @@ static PROGRAM: Program = Program {
 
 /// Runs the program with the words of its command line, the first one (its own name) left out.
 pub fn run(words: impl IntoIterator<Item = OsString>, on_termination: OnTermination) -> ExitCode {
-    let outcome = PROGRAM
-        .parse(words)
-        .map_err(Failure::from)
-        .and_then(|arguments| run_command(&arguments, on_termination));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(PROGRAM.name),
-    }
+    begin::run(&PROGRAM, words, |arguments, settings| {
+        run_command(arguments, settings, on_termination)
+    })
 }
 
-fn run_command(arguments: &Arguments, on_termination: OnTermination) -> Result<(), Failure> {
-    if arguments.has("help") {
-        return print(&PROGRAM.to_string());
-    }
-    if arguments.has("version") {
-        return print(concat!("server ", env!("CARGO_PKG_VERSION"), "\n"));
-    }
-    let layers = configuration::load(arguments)?;
-    let settings = layers.settings()?;
-    if arguments.has("print-config") {
-        return print(&configuration::printed(&layers, &settings));
-    }
+fn run_command(
+    arguments: &Arguments,
+    settings: &Settings,
+    on_termination: OnTermination,
+) -> Result<(), Failure> {
     let token = configuration::token(&settings.access.token_file)?;
     if arguments.has("check-config") {
         return print("the configuration is good\n");
@@ -83,12 +71,12 @@ fn run_command(arguments: &Arguments, on_termination: OnTermination) -> Result<(
     }))
     .map_err(|error| Failure::new(NETWORK, format!("cannot watch for signals: {error}")))?;
     let open = !token.is_empty();
-    let handle = start(&settings, token)?;
+    let handle = start(settings, token)?;
     let file = configuration::file(arguments);
     // Whoever started the server may not care for its stdout: it serves all the same.
-    let _ = print(&ready_text(handle.addr(), &settings, file.as_deref(), open));
+    let _ = print(&ready_text(handle.addr(), settings, file.as_deref(), open));
     let _ = stopped.recv();
-    let log = Log::new(&settings);
+    let log = Log::new(settings);
     log.write(Level::Info, "stopping reason=signal");
     let in_time = handle.shutdown(settings.server.drain);
     let end = if in_time { "stopped" } else { "stopped clients=\"some were cut off\"" };
