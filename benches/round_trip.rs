@@ -70,6 +70,7 @@ fn median(trips: usize, mut trip: impl FnMut()) -> Duration {
 fn connect(address: &str) -> TcpStream {
     let socket = TcpStream::connect(address).expect("a connection");
     socket.set_nodelay(true).expect("a socket's option");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket's option");
     socket
 }
 
@@ -141,20 +142,22 @@ impl Raw {
                 self.ids[from] += 1;
                 let bytes = Frame::Text { id: self.ids[from], body: &[b'x'; SIZE] }.to_bytes();
                 self.sockets[from].write_all(&bytes).expect("a write");
-                while !self.read_until_text(to) {}
+                while !self.take_text(to) {
+                    self.fill(to);
+                }
             }
         });
         // The statuses that nobody has read yet.
         for side in 0..ways {
-            while self.confirmed[side] < self.ids[side] {
-                assert!(!self.read_until_text(side), "every text was awaited");
+            while !self.take_text(side) && self.confirmed[side] < self.ids[side] {
+                self.fill(side);
             }
         }
         time
     }
 
-    /// Takes the frames that are there, or one read's worth; true if a text was among them.
-    fn read_until_text(&mut self, side: usize) -> bool {
+    /// Takes the frames that have come, up to the first text; whether there was one.
+    fn take_text(&mut self, side: usize) -> bool {
         while let Some(raw) = self.framers[side].next_frame().expect("a legal frame") {
             match decode(&raw).expect("a legal frame") {
                 Frame::RelayedText { .. } => return true,
@@ -162,10 +165,14 @@ impl Raw {
                 _ => {}
             }
         }
+        false
+    }
+
+    fn fill(&mut self, side: usize) {
         let framer = &mut self.framers[side];
         let count = self.sockets[side].read(framer.space()).expect("a read");
+        assert!(count > 0, "the server went away");
         framer.filled(count);
-        false
     }
 }
 
