@@ -13,7 +13,7 @@ use std::thread;
 
 use assert_cmd::Command;
 use assert_cmd::cargo::cargo_bin;
-use common::{SOON, eventually};
+use common::SOON;
 use tcpkit::message::ErrorCode;
 use tcpkit::{Connection, Error, Event, Fate};
 
@@ -28,10 +28,8 @@ fn server(arguments: &[&str]) -> Command {
 }
 
 /// A file in [`FOLDER`], of which only one test may have the name.
-fn write(name: &str, content: &[u8]) -> String {
-    let name = format!("{}-{name}", std::process::id());
+fn write(name: &str, content: &[u8]) {
     fs::write(format!("{FOLDER}/{name}"), content).unwrap();
-    name
 }
 
 /// A program that runs; it is killed when its test is over.
@@ -76,16 +74,6 @@ impl Running {
                 return line;
             }
         }
-    }
-
-    /// Its exit code, once it has ended.
-    fn code(&mut self) -> Option<i32> {
-        let mut status = None;
-        eventually(|| {
-            status = self.child.try_wait().unwrap();
-            status.map(|_| ()).ok_or_else(|| "the program does not end".into())
-        });
-        status.unwrap().code()
     }
 }
 
@@ -147,14 +135,12 @@ fn an_echo_server_echoes() {
 
 #[test]
 fn a_configuration_is_checked() {
-    let good = write("good.ini", b"[relay]\nhistory = 5\n");
-    let bad = write("bad.ini", b"[server]\nmode = echo\n\nbnid = 127.0.0.1:1\n");
+    write("good.ini", b"[relay]\nhistory = 5\n");
+    write("bad.ini", b"[server]\nmode = echo\n\nbnid = 127.0.0.1:1\n");
     let check = |file: &str| server(&["--config", file, "--check-config"]).assert();
-    check(&good).code(0).stdout("the configuration is good\n").stderr("");
-    check(&bad)
-        .code(2)
-        .stdout("")
-        .stderr(format!("server: {bad}:4: unknown key 'bnid' in [server]; did you mean 'bind'?\n"));
+    check("good.ini").code(0).stdout("the configuration is good\n").stderr("");
+    let advice = "server: bad.ini:4: unknown key 'bnid' in [server]; did you mean 'bind'?\n";
+    check("bad.ini").code(2).stdout("").stderr(advice);
     let missing = "server: cannot read missing.ini: no such file or directory\n";
     check("missing.ini").code(2).stdout("").stderr(missing);
     let token = ["--set", "access.token_file=missing", "--check-config"];
@@ -178,9 +164,9 @@ fn the_printed_configuration_tells_origins_and_can_be_read_again() {
         assert!(lines.iter().any(|other| other == line), "{line}:\n{printed}");
     }
 
-    let file = write("printed.ini", printed.as_bytes());
-    server(&["--config", &file, "--check-config"]).assert().code(0).stderr("");
-    let again = server(&["--config", &file, "--print-config"]).assert().code(0);
+    write("printed.ini", printed.as_bytes());
+    server(&["--config", "printed.ini", "--check-config"]).assert().code(0).stderr("");
+    let again = server(&["--config", "printed.ini", "--print-config"]).assert().code(0);
     let again = String::from_utf8(again.get_output().stdout.clone()).unwrap();
     let settings = |text: &str| -> Vec<String> {
         text.lines().map(|line| squeezed(line.split('#').next().unwrap_or(line))).collect()
@@ -214,8 +200,8 @@ fn a_port_in_use_is_told_with_what_to_do() {
 
 #[test]
 fn a_token_is_asked_for() {
-    let file = write("token", b"  open sesame \nnot this\n");
-    let (running, address) = Running::serve(&["--set", &format!("access.token_file={file}")]);
+    write("token", b"  open sesame \nnot this\n");
+    let (running, address) = Running::serve(&["--set", "access.token_file=token"]);
     for token in ["", "open", "not this"] {
         let refused = Connection::builder().token(token).connect(&address.to_string());
         let code = match refused {
@@ -252,10 +238,8 @@ fn the_log_is_plain_in_a_pipe_unless_colour_is_asked_for() {
 fn what_kubernetes_puts_into_the_environment_keeps_no_server_from_starting() {
     let mut command = Process::new(cargo_bin!("server"));
     command.env_clear().args(["--bind", "127.0.0.1:0"]);
-    let running = Running::start({
-        command.env("TCPKIT_SERVER_PORT", "tcp://10.0.0.1:5001");
-        command
-    });
+    command.env("TCPKIT_SERVER_PORT", "tcp://10.0.0.1:5001");
+    let running = Running::start(command);
     join(running.ready(), "alice").ping_timeout(SOON).unwrap();
     let line = running.told("TCPKIT_SERVER_PORT");
     assert_eq!(line, "warning: TCPKIT_SERVER_PORT is ignored: its value holds '://'");
@@ -264,12 +248,23 @@ fn what_kubernetes_puts_into_the_environment_keeps_no_server_from_starting() {
 #[cfg(unix)]
 mod unix {
     use super::*;
+    use common::eventually;
     use common::raw::Raw;
 
     impl Running {
         fn signal(&self, name: &str) {
             let pid = self.child.id().to_string();
             assert!(Process::new("kill").args([name, &pid]).status().unwrap().success());
+        }
+
+        /// Its exit code, once it has ended.
+        fn code(&mut self) -> Option<i32> {
+            let mut status = None;
+            eventually(|| {
+                status = self.child.try_wait().unwrap();
+                status.map(|_| ()).ok_or_else(|| "the program does not end".into())
+            });
+            status.unwrap().code()
         }
     }
 
@@ -315,7 +310,6 @@ mod unix {
         running.signal("-INT");
         alice.ping_timeout(SOON).unwrap();
         join(address, "bob").ping_timeout(SOON).unwrap();
-        drop(alice); // a connection that nobody reads from would not answer the goodbye
         running.signal("-TERM");
         assert_eq!(running.code(), Some(0), "130 would mean that it was the second");
     }
