@@ -52,6 +52,8 @@ pub(super) struct Bench {
     pub(super) hub: Hub,
     pub(super) wires: BTreeMap<u64, Wire>,
     pub(super) reports: Vec<Report>,
+    /// How often a client was given a helper.
+    pub(super) helpers: usize,
     start: Instant,
     elapsed: Duration,
     work: Vec<LinkId>,
@@ -72,6 +74,7 @@ impl Bench {
             hub: Hub::new(rules, Arc::new(handler), commit, new_key),
             wires: BTreeMap::new(),
             reports: Vec::new(),
+            helpers: 0,
             start: Instant::now(),
             elapsed: Duration::ZERO,
             work: Vec::new(),
@@ -180,6 +183,7 @@ impl Bench {
             wrote |= count > 0;
             let lags = self.hub.wrote(id, &mut order, Some(count), again, at);
             wire.lags |= lags;
+            self.helpers += usize::from(lags);
             if lags || (who == Who::Helper && wire.room == 0) {
                 return wrote;
             }

@@ -119,6 +119,22 @@ fn one_that_never_reads_is_let_go_and_the_others_miss_nothing() {
 }
 
 #[test]
+fn only_one_that_does_not_keep_up_gets_a_helper() {
+    let mut bench = Bench::new(rules());
+    let sender = bench.join("sender");
+    let readers: Vec<_> = (0..10).map(|number| bench.join(&format!("reader-{number}"))).collect();
+    for id in 1..=100 {
+        bench.say(sender, &text(id, "to all"));
+    }
+    assert_eq!(bench.helpers, 0);
+    bench.wire(readers[3]).room = 10;
+    for id in 101..=200 {
+        bench.say(sender, &text(id, "to all"));
+    }
+    assert_eq!(bench.helpers, 1);
+}
+
+#[test]
 fn one_that_trickles_is_let_go_after_its_patience_is_used_up() {
     let mut bench = Bench::new(small_log());
     let (sender, slow) = (bench.join("sender"), bench.join("slow"));
