@@ -197,3 +197,24 @@ fn commands_are_obeyed_and_a_taken_name_is_told() {
     drop((bob, first, second));
     server.shutdown(Duration::from_secs(5));
 }
+
+#[test]
+fn a_line_that_the_terminal_has_cut_is_not_sent() {
+    if !has_tmux() {
+        return;
+    }
+    let server = Server::builder().bind("127.0.0.1:0").and_then(Server::spawn).expect("a server");
+    let address = server.addr().to_string();
+    let bob = Connection::builder().name("bob").connect(&address).expect("a connection");
+    let client = env!("CARGO_BIN_EXE_client");
+    let terminal = Terminal::start("cut", &[client, "--server", &address, "--name", "alice"]);
+    terminal.wait_until("greeting", |screen| screen.iter().any(|l| l.contains("as alice;")));
+    terminal.type_keys(&"x".repeat(5000));
+    terminal.press_enter();
+    terminal.wait_until("refusal", |screen| screen.iter().any(|line| line.contains("✗ not sent")));
+    terminal.type_keys("short");
+    terminal.press_enter();
+    assert_eq!(next_text(&bob), "short");
+    drop((bob, terminal));
+    server.shutdown(Duration::from_secs(5));
+}

@@ -15,8 +15,14 @@ use crate::nearest::nearest;
 
 /// How long the end of the chat waits for the fates of the last messages.
 const LAST_FATES: Duration = Duration::from_secs(5);
+/// A terminal keeps so many bytes of a line and drops the rest without a word (Linux, `N_TTY` in
+/// canonical mode): a line of that size is most likely only a part of what was pasted.
+const TERMINAL_LINE: usize = 4095;
 /// How long `/ping` waits.
 const PONG: Duration = Duration::from_secs(5);
+
+const CUT: &str = "  ✗ not sent: a terminal cuts a line at 4095 bytes; client send --lines < FILE \
+                   takes any";
 
 const HELP: &str = "\
 /who            who is there
@@ -83,6 +89,7 @@ fn take_lines(chat: &Chat) -> Result<(), Failure> {
         let typed = line.strip_suffix(b"\n").unwrap_or(&line);
         match str::from_utf8(typed) {
             Ok(typed) if Input::new(typed) == Input::Quit => break,
+            Ok(typed) if typed.len() >= TERMINAL_LINE => chat.show(Style::Refused, CUT)?,
             Ok(typed) => obey(chat, &Input::new(typed))?,
             Err(_) => chat.show(Style::Refused, "  ✗ not sent: it is not UTF-8")?,
         }
