@@ -75,7 +75,7 @@ pub(super) struct Account {
 pub(super) enum Blocked {
     /// The log is full.
     LogFull,
-    /// It does not take what it is owed, or does not answer for its refusals.
+    /// It does not take what it is owed.
     Owed,
 }
 
