@@ -336,3 +336,12 @@ fn a_token_file_without_a_token_and_a_count_without_every_are_told() {
     let words = String::from_utf8_lossy(&outcome.get_output().stderr).into_owned();
     assert!(words.contains("--count goes with --every"), "{words}");
 }
+
+#[test]
+fn a_script_is_told_that_its_name_was_taken() {
+    let (_server, address) = serve();
+    let alice = join(&address, "alice");
+    let words = ["--name", "alice", "send", "hi"];
+    client(&address, &words).assert().success().stderr("alice is taken; this client is alice-2\n");
+    assert_eq!(next(&alice, text).1, "hi");
+}

@@ -5,11 +5,12 @@ use std::io::{self, BufRead};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::output::{Failure, print};
+use super::output::{Failure, print, tell};
 use super::screen::on_terminal;
 use super::session::Session;
 use super::{OnTermination, begin, chat, every, ping, send, watch};
 use crate::arguments::{Arguments, Command, Flag, Program};
+use crate::escape::escape;
 use crate::settings::Settings;
 use crate::units::parse_duration;
 
@@ -91,6 +92,10 @@ fn run_command(
     let Some(name) = name else { return Ok(()) };
     let sends_only = !matches!(task, Task::Chat | Task::Watch(_));
     let session = Arc::new(Session::open(settings, name, sends_only)?);
+    let given = session.connection.name();
+    if !matches!(task, Task::Chat) && !session.wanted.is_empty() && given != session.wanted.trim() {
+        tell(&format!("{} is taken; this client is {}", escape(&session.wanted), escape(&given)));
+    }
     let outcome = match task {
         Task::Chat => chat::run(&session, settings.log.colour, on_termination),
         Task::Send(text) => send::text(&session, &text, on_termination),

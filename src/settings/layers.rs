@@ -390,7 +390,10 @@ mod tests {
             assert_eq!(told, Err(words.into()));
         }
         let told = layers.flag("--bind", "server.bind", "here").expect_err("an error");
-        assert_eq!(told.to_string(), "--bind 'here': an address needs a port: 127.0.0.1:5001");
+        assert_eq!(
+            told.to_string(),
+            "--bind 'here': an address is a host and a port up to 65535: 127.0.0.1:5001"
+        );
     }
 
     #[test]

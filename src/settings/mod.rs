@@ -287,8 +287,16 @@ mod tests {
             ),
             ("log.level", "loud", "it must be error, warn, info or debug"),
             ("log.colour", "", "it must be auto, always or never"),
-            ("server.bind", "localhost", "an address needs a port: 127.0.0.1:5001"),
-            ("client.server", "here:70000", "an address needs a port: 127.0.0.1:5001"),
+            (
+                "server.bind",
+                "localhost",
+                "an address is a host and a port up to 65535: 127.0.0.1:5001",
+            ),
+            (
+                "client.server",
+                "here:70000",
+                "an address is a host and a port up to 65535: 127.0.0.1:5001",
+            ),
             ("client.name", "a\nb", "control characters are not allowed"),
         ] {
             assert_eq!(key(path).set(&mut settings, text), Err(words.into()), "{path} = {text}");

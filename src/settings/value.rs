@@ -52,7 +52,7 @@ impl Form<String> for Address {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
                 Text::parse(text)
             }
-            _ => Err("an address needs a port: 127.0.0.1:5001".into()),
+            _ => Err("an address is a host and a port up to 65535: 127.0.0.1:5001".into()),
         }
     }
 
