@@ -14,6 +14,9 @@ pub const HANDSHAKE_FRAME_MAX: u32 = 4096;
 /// `frame_max` by default: 1 MiB.
 pub const DEFAULT_FRAME_MAX: u32 = 1 << 20;
 
+/// What the body of a message must leave free of a frame, so that it still fits when it is relayed.
+pub const BODY_MARGIN: u32 = 1024;
+
 /// The buffer of an idle connection: most messages fit, and ten thousand of them cost 10 MiB.
 const SMALL: usize = 1024;
 /// The buffer of a busy connection: beyond it a larger read saves little (measured: 64 KiB).

@@ -115,11 +115,6 @@ impl Heartbeat {
         self.outstanding.is_some()
     }
 
-    /// Whether heartbeats have taken over from data.
-    pub fn is_beating(&self) -> bool {
-        self.last_sent.is_some_and(|sent| sent >= self.last_data + self.rhythm.data_threshold)
-    }
-
     /// Before when there is nothing to be done, if nothing comes.
     pub fn due(&self) -> Instant {
         match (self.outstanding, self.last_sent) {
@@ -220,14 +215,12 @@ mod tests {
         assert_eq!(beat.poll(now), Beat::Wait(now + 10 * SECOND));
         beat.pong_seen(nonce);
         assert_eq!(beat.poll(now), Beat::Wait(now + 5 * SECOND));
-        assert!(beat.is_beating());
         now += 5 * SECOND;
         assert!(matches!(beat.poll(now), Beat::Ping(_)));
         beat.pong_seen(nonce);
         now += 10 * SECOND;
         assert!(matches!(beat.poll(now), Beat::Ping(_)), "the old pong is no answer");
         beat.data_seen(now);
-        assert!(!beat.is_beating());
         assert_eq!(beat.poll(now), Beat::Wait(now + 20 * SECOND), "data ends the heartbeat");
     }
 

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use tcpkit::{Connection, Event, Server};
+use tcpkit::{Connection, Event, Server, ServerHandle};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -71,6 +71,17 @@ fn has_tmux() -> bool {
     found
 }
 
+/// A server, its address, and bob, who is connected to it; `None` without a terminal.
+fn room_with_bob() -> Option<(ServerHandle, String, Connection)> {
+    if !has_tmux() {
+        return None;
+    }
+    let server = Server::builder().bind("127.0.0.1:0").and_then(Server::spawn).expect("a server");
+    let address = server.addr().to_string();
+    let bob = Connection::builder().name("bob").connect(&address).expect("a connection");
+    Some((server, address, bob))
+}
+
 fn next_text(connection: &Connection) -> String {
     loop {
         if let Some(Event::Text { body, .. }) = connection.recv_timeout(DEADLINE).expect("an event")
@@ -86,12 +97,7 @@ fn is_last(screen: &[String], line: &str) -> bool {
 
 #[test]
 fn an_incoming_line_is_inserted_above_a_half_typed_one() {
-    if !has_tmux() {
-        return;
-    }
-    let server = Server::builder().bind("127.0.0.1:0").and_then(Server::spawn).expect("a server");
-    let address = server.addr().to_string();
-    let bob = Connection::builder().name("bob").connect(&address).expect("a connection");
+    let Some((server, address, bob)) = room_with_bob() else { return };
     let client = env!("CARGO_BIN_EXE_client");
     let program = [client, "--server", &address, "--name", "alice"];
     let terminal = Terminal::start("half", &program);
@@ -152,12 +158,7 @@ fn a_name_is_asked_for_and_what_comes_cannot_move_the_cursor() {
 
 #[test]
 fn commands_are_obeyed_and_a_taken_name_is_told() {
-    if !has_tmux() {
-        return;
-    }
-    let server = Server::builder().bind("127.0.0.1:0").and_then(Server::spawn).expect("a server");
-    let address = server.addr().to_string();
-    let bob = Connection::builder().name("bob").connect(&address).expect("a connection");
+    let Some((server, address, bob)) = room_with_bob() else { return };
     let program = [env!("CARGO_BIN_EXE_client"), "--server", &address, "--name", "alice"];
     let first = Terminal::start("commands", &program);
     let shows = |terminal: &Terminal, what: &str, is_it: &dyn Fn(&str) -> bool| {
@@ -200,12 +201,7 @@ fn commands_are_obeyed_and_a_taken_name_is_told() {
 
 #[test]
 fn a_line_that_the_terminal_has_cut_is_not_sent() {
-    if !has_tmux() {
-        return;
-    }
-    let server = Server::builder().bind("127.0.0.1:0").and_then(Server::spawn).expect("a server");
-    let address = server.addr().to_string();
-    let bob = Connection::builder().name("bob").connect(&address).expect("a connection");
+    let Some((server, address, bob)) = room_with_bob() else { return };
     let client = env!("CARGO_BIN_EXE_client");
     let terminal = Terminal::start("cut", &[client, "--server", &address, "--name", "alice"]);
     terminal.wait_until("greeting", |screen| screen.iter().any(|l| l.contains("as alice;")));

@@ -27,7 +27,7 @@ use std::time::Instant;
 use crate::end::End;
 use crate::error::Error;
 use crate::event::{Event, Fate, Receipt};
-use crate::frame::HANDSHAKE_FRAME_MAX;
+use crate::frame::{BODY_MARGIN, HANDSHAKE_FRAME_MAX};
 use crate::heartbeat::{Beat, Heartbeat, Rhythm, is_data};
 use crate::message::{Frame, Mode, Reason, SessionKey, Token, VERSION, Violation};
 use crate::outbox::Outbox;
@@ -41,8 +41,6 @@ const FRAME_MAX_CEILING: u32 = 64 << 20;
 /// What an Init takes beside its three fields: kind, magic, version, session, received, and the
 /// fields' sizes.
 const INIT_OVERHEAD: usize = 1 + 6 + 1 + 16 + 8 + 3 * 2;
-/// What a body must leave free of a frame, so that the message still fits when it is relayed.
-const BODY_MARGIN: u32 = 1024;
 /// The longest recipient's name that the margin has room for. A real one has at most 64 bytes;
 /// that nobody bears a longer one is for the server to say.
 const RECIPIENT_MAX: usize = 1000;

@@ -56,8 +56,6 @@ use timing::Alarms;
 /// What a server owes one client outside the log may grow to this before it takes nothing more
 /// from that client (`PROTOCOL.md` section 4).
 const OWED_MAX: usize = 64 * 1024;
-/// A relayed body is that much smaller than a frame, so that its header fits (section 1).
-const BODY_MARGIN: u32 = 1024;
 /// For how long a closing side reads and drops what still comes (section 1).
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
