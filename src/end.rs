@@ -1,10 +1,12 @@
-//! How a connection ended: the one enum that errors, programs and tests go by.
+//! How a connection ended, and how one was lost: the two enums that errors, logs, programs and
+//! tests go by.
 //!
-//! Pure values. What a call returns because of it is told by [`End::is_orderly`].
+//! Pure values. A *loss* is the end of a TCP connection that its session may survive; an *end* is
+//! for good. What a call returns because of an end is told by [`End::is_orderly`].
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use crate::error::Error;
 use crate::message::{ErrorCode, Reason, Violation};
@@ -69,6 +71,54 @@ impl End {
             End::Silent => Error::Silent,
             End::Lost => Error::Lost,
             End::Io(cause) => Error::Io(io::Error::new(cause.kind(), Arc::clone(cause))),
+        }
+    }
+}
+
+/// How a connection was lost, without the end of its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Loss {
+    /// The peer closed it without a goodbye: the end of the file.
+    Closed,
+    /// The peer, or something in between, reset it.
+    Reset,
+    /// The peer gave no sign of life, and several heartbeats were not answered.
+    Silent,
+    /// It was ended with Terminate, for a reason that lets the client come back.
+    Terminated(Reason),
+    /// The server answered with an Error that lets the client come back.
+    Refused(ErrorCode),
+    /// The server did not answer the handshake in time.
+    NoAnswer,
+    /// No new connection came about.
+    Unreachable(io::ErrorKind),
+    /// The system reported another error.
+    Broken(io::ErrorKind),
+}
+
+impl From<&io::Error> for Loss {
+    fn from(error: &io::Error) -> Self {
+        match error.kind() {
+            // What a write, too, is told of a reset.
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => Loss::Reset,
+            kind => Loss::Broken(kind),
+        }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Loss::Closed => f.write_str("closed without a goodbye"),
+            Loss::Reset => f.write_str("connection reset"),
+            Loss::Silent => f.write_str("no heartbeat"),
+            Loss::Terminated(reason) => reason.fmt(f),
+            Loss::Refused(code) => code.fmt(f),
+            Loss::NoAnswer => f.write_str("no answer"),
+            Loss::Unreachable(kind) | Loss::Broken(kind) => kind.fmt(f),
         }
     }
 }

@@ -70,7 +70,13 @@ pub enum Error {
     /// [`recv`](crate::Connection::recv), or make the connection
     /// [`send_only`](crate::Builder::send_only).
     InboxFull,
-    /// The connection ended while this many messages had no fate yet.
+    /// So many bytes of messages wait for their confirmation that no more are taken; see
+    /// `client.queue`.
+    QueueFull,
+    /// The connection is being restored, and what was asked for needs one now.
+    Reconnecting,
+    /// This many messages have an unknown fate: the connection or the session ended before the
+    /// server told.
     Unconfirmed(u64),
 }
 
@@ -134,9 +140,10 @@ impl fmt::Display for Error {
             }
             Error::FieldTooLong(field) => write!(f, "the {field} is too long"),
             Error::InboxFull => f.write_str("too many received events wait to be taken"),
-            Error::Unconfirmed(count) => {
-                write!(f, "the connection ended before {count} messages were confirmed")
-            }
+            Error::QueueFull => f.write_str("too many messages wait for their confirmation"),
+            Error::Reconnecting => f.write_str("the connection is down and being restored"),
+            Error::Unconfirmed(1) => f.write_str("the fate of 1 message is unknown"),
+            Error::Unconfirmed(count) => write!(f, "the fate of {count} messages is unknown"),
         }
     }
 }

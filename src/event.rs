@@ -3,8 +3,9 @@
 //! Pure values. `Display` gives each event as one line for people, escaped.
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use crate::end::Loss;
 use crate::escape::escape;
 use crate::message::{Reason, StatusCode};
 
@@ -34,6 +35,16 @@ pub enum Event {
     Accepted { receipt: Receipt },
     /// One message was refused.
     Refused { receipt: Receipt, code: StatusCode, detail: String },
+    /// The connection is gone for the reason `loss`, or an attempt to restore it failed; the
+    /// attempt of that number, from 1 on, begins in `next_in`.
+    Reconnecting { attempt: u32, next_in: Duration, loss: Loss },
+    /// The session goes on over a new connection. `missed` records that were for this client are
+    /// gone from the server's log.
+    Resumed { missed: u64 },
+    /// There is a new connection, and the server did not know the session any more: this client is
+    /// a newcomer, and of `unconfirmed` messages nobody will learn whether they were accepted.
+    /// Those that never left are sent now. What happened meanwhile is missed.
+    SessionLost { unconfirmed: u64 },
 }
 
 impl Event {
@@ -59,7 +70,7 @@ impl Event {
             Event::Joined { name, .. } | Event::Left { name, .. } => name.len(),
             Event::Present { names, .. } => names.iter().map(|name| name.len() + 24).sum(),
             Event::Refused { detail, .. } => detail.len(),
-            Event::Accepted { .. } => 0,
+            _ => 0,
         };
         held + size_of::<Event>()
     }
@@ -91,6 +102,20 @@ impl fmt::Display for Event {
             }
             Event::Refused { receipt, code, detail } => {
                 write!(f, "message {receipt} was refused: {code} ({})", escape(detail))
+            }
+            Event::Reconnecting { attempt, next_in, loss } => {
+                let seconds = next_in.as_secs_f32();
+                write!(f, "connection lost ({loss}); attempt {attempt} in {seconds:.1} s")
+            }
+            Event::Resumed { missed: 0 } => f.write_str("reconnected; nothing was missed"),
+            Event::Resumed { missed } => {
+                let records = if *missed == 1 { "message" } else { "messages" };
+                write!(f, "reconnected; {missed} {records} missed")
+            }
+            Event::SessionLost { unconfirmed: 0 } => f.write_str("reconnected as a newcomer"),
+            Event::SessionLost { unconfirmed } => {
+                let words = "the fate of your messages without a confirmation is unknown";
+                write!(f, "reconnected as a newcomer; {words} ({unconfirmed})")
             }
         }
     }
@@ -125,7 +150,7 @@ pub enum Fate {
         /// The server's words, not escaped.
         detail: String,
     },
-    /// The connection ended before the server told, or it told too long ago to be remembered
-    /// (see [`Connection::confirm`](crate::Connection::confirm)).
+    /// The connection or the session ended before the server told, or it told too long ago to be
+    /// remembered (see [`Connection::confirm`](crate::Connection::confirm)).
     Unknown,
 }

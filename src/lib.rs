@@ -55,7 +55,7 @@ mod outbox;
 mod transport;
 
 pub use connection::{Builder, Connection, Events};
-pub use end::End;
+pub use end::{End, Loss};
 pub use error::Error;
 pub use event::{Event, Fate, Receipt};
 pub use hub::{Echo, Handler, Member, Message, Refusal, Relay, Room};

@@ -138,6 +138,9 @@ impl Chat {
                 lock(&self.ticks).refuse(*receipt);
                 self.show(Style::Refused, &format!("  ✗ not sent: {}", refusal(*code, detail)))
             }
+            Event::Reconnecting { .. } | Event::Resumed { .. } | Event::SessionLost { .. } => {
+                self.show(Style::Notice, &event.to_string())
+            }
             Event::Text { time, .. }
             | Event::Bytes { time, .. }
             | Event::Direct { time, .. }

@@ -60,7 +60,7 @@ static PROGRAM: Program = Program {
             flags: &[Flag::value("count", "N", "Ask N times, a second apart")],
         },
     ],
-    settings: &["client", "log"],
+    settings: &["client", "reconnect", "heartbeat", "log"],
     examples: &[
         "client --name alice",
         "client send hello everyone",

@@ -38,6 +38,14 @@ pub(super) fn line(event: &Event) -> String {
             .raw("message", receipt)
             .text("code", &code.to_string())
             .text("detail", detail),
+        Event::Reconnecting { attempt, next_in, loss } => Object::new("reconnecting")
+            .raw("attempt", attempt)
+            .raw("next_in_ms", next_in.as_millis())
+            .text("loss", &loss.to_string()),
+        Event::Resumed { missed } => Object::new("resumed").raw("missed", missed),
+        Event::SessionLost { unconfirmed } => {
+            Object::new("session-lost").raw("unconfirmed", unconfirmed)
+        }
     }
     .0 + "}"
 }

@@ -18,7 +18,7 @@ use crate::message::Mode;
 pub use layers::Layers;
 pub use origin::{ConfigError, Origin};
 use value::{Address, Choice, Count, Form, Size, Text, Time, in_range};
-pub use value::{Colour, Level};
+pub use value::{Colour, Level, OnFull};
 
 /// One setting: what it is called, what it means, and its way from text and back.
 #[derive(Debug)]
@@ -128,6 +128,10 @@ settings! {
         token_file: String as Text = String::new();
         /// The time between the messages of client send --every; 1ms to 1d.
         data_interval: Duration as Time = Duration::from_secs(5), MILLISECOND..=24 * HOUR;
+        /// How many bytes of messages may wait for their confirmation; 4KiB to 1GiB.
+        queue: u64 as Size = 8 * MIB, 4 * KIB..=1 << 30;
+        /// What sending does when they are more: block, or fail.
+        on_full: OnFull as Choice = OnFull::Block;
     }
     /// How a silent peer is told from a dead one.
     heartbeat: HeartbeatSettings {
@@ -139,6 +143,24 @@ settings! {
         heart_beat_threshold: Duration as Time = Duration::from_secs(10), MILLISECOND..=24 * HOUR;
         /// How many more are tried after a missed one; up to 100.
         heart_beat_additional_tries: usize as Count = 3, 0..=100;
+    }
+    /// How a client comes back after it lost the server.
+    reconnect: ReconnectSettings {
+        /// The longest wait before the first attempt; doubled for each further one; 1ms to 1h.
+        first: Duration as Time = Duration::from_millis(200), MILLISECOND..=HOUR;
+        /// The longest wait before any attempt; at least reconnect.first, up to 1d.
+        most: Duration as Time = Duration::from_secs(15), MILLISECOND..=24 * HOUR;
+        /// After so many attempts without success it is given up; 0: never.
+        attempts: usize as Count = 0, 0..=1_000_000;
+        /// After so long without success it is given up; up to 365d, 0: never.
+        give_up_after: Duration as Time = Duration::ZERO, Duration::ZERO..=365 * 24 * HOUR;
+    }
+    /// What the server keeps of a client that it lost.
+    session: SessionSettings {
+        /// For how long it may come back and go on; up to 1d, 0: not at all.
+        grace: Duration as Time = Duration::from_secs(30), Duration::ZERO..=24 * HOUR;
+        /// For how many at once; of more, those longest away are given up; up to 1000000.
+        away: usize as Count = 10_000, 0..=1_000_000;
     }
     /// The log from which every client is served.
     relay: RelaySettings {
@@ -167,6 +189,8 @@ settings! {
         frame: u32 as Size = MIB as u32, 4096..=64 << 20;
         /// How long a frame that has begun may take to arrive whole; 1ms to 1h.
         frame_time: Duration as Time = Duration::from_secs(30), MILLISECOND..=HOUR;
+        /// How long a client may send nothing but heartbeats; up to 365d, 0: for ever.
+        idle_time: Duration as Time = Duration::ZERO, Duration::ZERO..=365 * 24 * HOUR;
     }
     /// Who may connect.
     access: AccessSettings {
@@ -208,6 +232,12 @@ impl Settings {
     fn conflict(&self) -> Option<Conflict> {
         let RelaySettings { history, log, records, .. } = self.relay;
         let least = 2 * u64::from(self.limits.frame) + LOG_SPARE;
+        let ReconnectSettings { first, most, .. } = self.reconnect;
+        if first > most {
+            let [first, most] = [first, most].map(crate::units::format_duration);
+            let problem = format!("reconnect.first = {first} is above reconnect.most = {most}");
+            return Some(Conflict { paths: ["reconnect.first", "reconnect.most"], problem });
+        }
         if history > records {
             let problem = format!("relay.history = {history} is above relay.records = {records}");
             return Some(Conflict { paths: ["relay.history", "relay.records"], problem });

@@ -175,3 +175,16 @@ impl Named for Colour {
     const NAMES: &'static [(&'static str, Self)] =
         &[("auto", Self::Auto), ("always", Self::Always), ("never", Self::Never)];
 }
+
+/// What sending does when too much waits for its confirmation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFull {
+    /// It waits until some of it is confirmed.
+    Block,
+    /// It fails.
+    Fail,
+}
+
+impl Named for OnFull {
+    const NAMES: &'static [(&'static str, Self)] = &[("block", Self::Block), ("fail", Self::Fail)];
+}
