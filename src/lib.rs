@@ -13,7 +13,7 @@
 //! | 4 shell | `connection`, `transport`, [`memory`] |
 //! | 3 machines | [`hub`] (the server), `client_session` (the client) |
 //! | 2 rules | [`frame`], [`codec`], [`log`], [`heartbeat`], [`name`], `outbox` |
-//! | | `ini`, `arguments`, `timezone`, `clock` |
+//! | | `crc32c`, `file_name`, `transfer`, `ini`, `arguments`, `timezone`, `clock` |
 //! | 1 vocabulary | [`message`], [`event`], [`error`], [`report`], [`settings`], [`escape`] |
 //! | | `end`, `units`, `nearest` |
 #![forbid(unsafe_code)]
@@ -38,6 +38,10 @@ pub mod arguments;
 #[doc(hidden)]
 pub mod clock;
 #[doc(hidden)]
+pub mod crc32c;
+#[doc(hidden)]
+pub mod file_name;
+#[doc(hidden)]
 pub mod ini;
 #[doc(hidden)]
 pub mod nearest;
@@ -45,6 +49,8 @@ pub mod nearest;
 pub mod programs;
 #[doc(hidden)]
 pub mod timezone;
+#[doc(hidden)]
+pub mod transfer;
 #[doc(hidden)]
 pub mod units;
 

@@ -52,16 +52,21 @@ pub fn free_variant(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
     if !is_taken(&fold(name)) {
         return name.to_owned();
     }
-    let taken = |number: u64| is_taken(&fold(&with_suffix(name, number)));
-    let (mut low, mut high) = (1, 2); // low is taken (the bare name), high is to be tried
-    while taken(high) {
+    with_suffix(name, free_number(2, |number| is_taken(&fold(&with_suffix(name, number)))))
+}
+
+/// A number from `first` on (at least 1) that is not taken, found in few tries where most of those
+/// below it are.
+pub(crate) fn free_number(first: u64, is_taken: impl Fn(u64) -> bool) -> u64 {
+    let (mut low, mut high) = (first - 1, first); // low is taken, high is to be tried
+    while is_taken(high) {
         (low, high) = (high, high * 2);
     }
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        if taken(middle) { low = middle } else { high = middle }
+        if is_taken(middle) { low = middle } else { high = middle }
     }
-    with_suffix(name, high)
+    high
 }
 
 fn with_suffix(name: &str, number: u64) -> String {

@@ -18,7 +18,7 @@ use crate::message::Mode;
 pub use layers::Layers;
 pub use origin::{ConfigError, Origin};
 use value::{Address, Choice, Count, Form, Size, Text, Time, in_range};
-pub use value::{Colour, Level, OnFull};
+pub use value::{Colour, Level, OnFull, Sync};
 
 /// One setting: what it is called, what it means, and its way from text and back.
 #[derive(Debug)]
@@ -102,7 +102,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
+/// The largest file that common file systems hold, and so the largest sensible size of one.
+const FILE_MOST: u64 = 16 * TIB;
+/// The most that a folder may be given.
+const FOLDER_MOST: u64 = 1024 * TIB;
 /// What the log holds beside two of the longest frames: the headers of records, and notices.
 const LOG_SPARE: u64 = 4 * KIB;
 
@@ -176,6 +181,23 @@ settings! {
         patience: Duration as Time = Duration::from_secs(2), MILLISECOND..=MINUTE;
         /// How long a reader that others wait for may take nothing at all; 1ms to 1h.
         stall: Duration as Time = Duration::from_secs(5), MILLISECOND..=HOUR;
+    }
+    /// Where files of clients go, and how much of them.
+    uploads: UploadSettings {
+        /// The folder for what clients send, with one for each of them; empty: nothing is taken.
+        folder: String as Text = "received".into();
+        /// The largest file; up to 16TiB.
+        file: u64 as Size = GIB, 0..=FILE_MOST;
+        /// How much one client's folder may hold; up to 1024TiB.
+        client: u64 as Size = 4 * GIB, 0..=FOLDER_MOST;
+        /// How much the whole folder may hold; up to 1024TiB.
+        total: u64 as Size = 16 * GIB, 0..=FOLDER_MOST;
+        /// How many files one client may send at once; 1 to 1000.
+        streams: usize as Count = 8, 1..=1000;
+        /// How long one may stand still before it is given up; 1ms to 1d.
+        idle_time: Duration as Time = MINUTE, MILLISECOND..=24 * HOUR;
+        /// Whether a file is on the disk before it counts as stored: on, or off.
+        sync: Sync as Choice = Sync::On;
     }
     /// What is asked of clients before they are trusted, and after.
     limits: LimitSettings {
@@ -317,6 +339,15 @@ mod tests {
             ),
             ("log.level", "loud", "it must be error, warn, info or debug"),
             ("log.colour", "", "it must be auto, always or never"),
+            ("uploads.sync", "yes", "it must be on or off"),
+            ("uploads.streams", "0", "it must be between 1 and 1000"),
+            ("uploads.file", "17TiB", "it must be between 0 and 16TiB"),
+            (
+                "uploads.client",
+                "1PiB",
+                "a size is bytes (4096) or has a unit (64KiB, 1.5MiB, 2GiB, 10MB)",
+            ),
+            ("uploads.idle_time", "0", "it must be between 1ms and 1d"),
             (
                 "server.bind",
                 "localhost",

@@ -188,3 +188,16 @@ pub enum OnFull {
 impl Named for OnFull {
     const NAMES: &'static [(&'static str, Self)] = &[("block", Self::Block), ("fail", Self::Fail)];
 }
+
+/// Whether a file is synced to the disk before it counts as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// It is: what is confirmed survives a loss of power.
+    On,
+    /// It is left to the operating system, which is faster.
+    Off,
+}
+
+impl Named for Sync {
+    const NAMES: &'static [(&'static str, Self)] = &[("on", Self::On), ("off", Self::Off)];
+}
