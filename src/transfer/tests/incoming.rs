@@ -103,15 +103,15 @@ fn a_stream_of_no_bytes_gets_its_credit_too() {
 #[test]
 fn after_a_resume_it_goes_on_where_the_server_says() {
     let mut server = Server::with_stream(None);
-    server.take(1, 0, 1000);
-    server.stored(1, 400);
+    server.take(1, 0, 64 * KIB);
+    server.take(1, 64 * KIB, 64 * KIB);
     server.incoming.lost();
     server.incoming.resumed(server.now);
-    assert_eq!(server.stored(1, 100).answers, [], "no credit before it is opened again");
+    assert_eq!(server.stored(1, 100 * KIB).answers, [], "no credit before it is opened again");
     // What was taken is on its way to the disk, and is not to be sent again.
     let step = server.open(1, facts(None)).expect("legal");
-    assert_eq!(step, Step { orders: vec![], answers: vec![credit(1, 1000, 500 + 256 * KIB)] });
-    server.take(1, 1000, 10);
+    assert_eq!(step, Step { orders: vec![], answers: vec![credit(1, 128 * KIB, 356 * KIB)] });
+    server.take(1, 128 * KIB, 10);
 }
 
 #[test]
