@@ -2,7 +2,9 @@
 //! them, an embedding program what it likes.
 
 use std::fmt;
+use std::time::Duration;
 
+use crate::end::Loss;
 use crate::escape::escape;
 use crate::message::{Reason, StatusCode, Violation};
 use crate::settings::Level;
@@ -14,6 +16,10 @@ use crate::settings::Level;
 pub enum Report {
     /// A session began.
     Joined { peer: String, name: String, timezone: String },
+    /// A connection was lost, how is told by `loss`; its session is kept for `grace`.
+    Away { peer: String, name: String, loss: Loss, grace: Duration },
+    /// A session goes on over a new connection; `missed` records for it are gone from the log.
+    Resumed { peer: String, name: String, missed: u64 },
     /// A session ended.
     Left { peer: String, name: String, reason: Reason },
     /// A client was answered with Error: it broke the protocol or was not let in.
@@ -35,8 +41,12 @@ impl Report {
             Report::HandlerPanicked { .. } | Report::Trouble { .. } => Level::Error,
             Report::Dropped { .. }
             | Report::Refused { .. }
+            | Report::Away { loss: Loss::Terminated(Reason::TooSlow), .. }
             | Report::Left { reason: Reason::TooSlow, .. } => Level::Warn,
-            Report::Joined { .. } | Report::Left { .. } => Level::Info,
+            Report::Joined { .. }
+            | Report::Away { .. }
+            | Report::Resumed { .. }
+            | Report::Left { .. } => Level::Info,
             Report::MessageRefused { .. } => Level::Debug,
         }
     }
@@ -52,6 +62,14 @@ impl fmt::Display for Report {
                     return Ok(());
                 }
                 write!(f, " timezone={}", Value(timezone))
+            }
+            Report::Away { peer, name, loss, grace } => {
+                let (loss, grace) = (loss.to_string(), grace.as_secs_f64());
+                write!(f, "away name={} peer={}", Value(name), Value(peer))?;
+                write!(f, " reason={} grace={grace}s", Value(&loss))
+            }
+            Report::Resumed { peer, name, missed } => {
+                write!(f, "resumed name={} peer={} missed={missed}", Value(name), Value(peer))
             }
             Report::Left { peer, name, reason } => {
                 let reason = reason.to_string();

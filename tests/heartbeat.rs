@@ -133,6 +133,7 @@ fn a_silent_client_is_dead_and_one_that_answers_is_not() {
     settings.heartbeat.heart_beat_interval = unit;
     settings.heartbeat.heart_beat_threshold = unit;
     settings.heartbeat.heart_beat_additional_tries = 2;
+    settings.session.grace = unit;
     let server = Server::builder().settings(settings).bind("127.0.0.1:0").expect("a port");
     let server = server.spawn().expect("a server");
     let address = server.addr().to_string();

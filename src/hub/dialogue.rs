@@ -238,7 +238,7 @@ impl Core {
     /// Whether more may be taken from a client, for what it is owed already.
     pub(super) fn may_owe(&mut self, id: LinkId, at: Moment) -> bool {
         let (owed, bound) = self.links.get(id.0).map_or((0, 0), |link| {
-            (link.owed.len() + link.owed_in_flight, OWED_MAX + link.present_size)
+            (link.owed.len() + link.owed_in_flight, OWED_MAX + link.allowance)
         });
         if owed > bound {
             self.block(id, Blocked::Owed, at);

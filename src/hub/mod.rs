@@ -13,9 +13,10 @@
 //!
 //! One idea a file: `admit` the handshake, `dialogue` what clients say, `deliver` what they
 //! get to hear, `pressure` what happens when some do not listen, `timing` what is
-//! due, `ending` how it ends.
+//! due, `ending` how it ends, `away` how it goes on after all.
 
 mod admit;
+mod away;
 mod deliver;
 mod dialogue;
 mod draft;
@@ -30,7 +31,7 @@ mod slots;
 mod timing;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,6 +47,7 @@ use crate::heartbeat::Rhythm;
 use crate::log::{Audience, Log, SessionId};
 use crate::message::{Frame, Mode, SessionKey, StatusCode};
 use crate::report::Report;
+use crate::settings::Settings;
 use ledger::Ledger;
 use link::{Link, Service, Stage};
 use pressure::Pressure;
@@ -68,6 +70,9 @@ pub struct Rules {
     pub handshake_time: Duration,
     pub frame_max: u32,
     pub frame_time: Duration,
+    pub idle_time: Duration,
+    pub grace: Duration,
+    pub away: usize,
     pub history: u64,
     pub announce: usize,
     pub log_bytes: u64,
@@ -77,6 +82,38 @@ pub struct Rules {
     pub rhythm: Rhythm,
     /// The access token that clients must show; empty: none.
     pub token: String,
+}
+
+impl Rules {
+    /// For how long a session is kept, as InitAck tells it.
+    fn grace_ms(&self) -> u32 {
+        u32::try_from(self.grace.as_millis()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Without a token.
+impl From<&Settings> for Rules {
+    fn from(settings: &Settings) -> Self {
+        let Settings { relay, limits, session, heartbeat, .. } = settings;
+        Self {
+            clients: limits.clients,
+            handshaking: limits.handshaking,
+            handshake_time: limits.handshake_time,
+            frame_max: limits.frame,
+            frame_time: limits.frame_time,
+            idle_time: limits.idle_time,
+            grace: session.grace,
+            away: session.away,
+            history: relay.history as u64,
+            announce: relay.announce,
+            log_bytes: relay.log,
+            log_records: relay.records as u64,
+            patience: relay.patience,
+            stall: relay.stall,
+            rhythm: Rhythm::from(heartbeat),
+            token: String::new(),
+        }
+    }
 }
 
 /// A point in time, on both clocks: one that only grows, for deadlines, and the server's
@@ -124,6 +161,9 @@ struct Core {
     sessions: Slots<Session>,
     /// Folded name to session.
     names: HashMap<String, SessionId>,
+    keys: HashMap<SessionKey, SessionId>,
+    /// The sessions without a connection, by when they end.
+    away: BTreeSet<(Instant, SessionId)>,
     /// Where the next session's key comes from.
     new_key: NewKey,
     guests: u64,
@@ -160,6 +200,8 @@ impl Hub {
             links: Slots::new(),
             sessions: Slots::new(),
             names: HashMap::new(),
+            keys: HashMap::new(),
+            away: BTreeSet::new(),
             new_key,
             guests: 0,
             news: None,
@@ -192,7 +234,8 @@ impl Hub {
 
     /// When [`tick`](Self::tick) is due at the latest.
     pub fn alarm_at(&self) -> Option<Instant> {
-        self.core.alarms.first()
+        let away = self.core.away.first().map(|(until, _)| *until);
+        [self.core.alarms.first(), away].into_iter().flatten().min()
     }
 
     /// What happened that an operator may want to know, oldest first.
@@ -200,9 +243,14 @@ impl Hub {
         std::mem::take(&mut self.core.reports)
     }
 
-    /// How many sessions there are.
+    /// How many sessions there are, those away included.
     pub fn sessions(&self) -> usize {
         self.core.sessions.len()
+    }
+
+    /// How many sessions have a connection.
+    pub fn connected(&self) -> usize {
+        self.core.connected()
     }
 
     /// How many connections there are, in whatever stage.
@@ -308,7 +356,7 @@ impl Core {
     /// Tells a client up to where its messages are accepted, if there is news of that.
     fn flush_status(&mut self, session: SessionId, id: LinkId) {
         let Some(session) = self.sessions.get_mut(session) else { return };
-        if std::mem::take(&mut session.confirm) {
+        if session.link == id && std::mem::take(&mut session.confirm) {
             let (id_accepted, code) = (session.accepted(), StatusCode::Accepted);
             let detail = Cow::Borrowed("");
             self.owe(id, &Frame::Status { id: id_accepted, code, detail });

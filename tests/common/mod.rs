@@ -93,7 +93,10 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn open() -> Self {
-        Self::with(Settings::default())
+        let mut settings = Settings::default();
+        // Whoever is lost is not waited for, and the others are soon told.
+        settings.session.grace = Duration::from_millis(50);
+        Self::with(settings)
     }
 
     pub(crate) fn with(settings: Settings) -> Self {

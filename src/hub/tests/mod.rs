@@ -4,4 +4,5 @@ mod dialogue;
 mod endings;
 mod harness;
 mod heartbeats;
+mod returning;
 mod slow_readers;
