@@ -25,6 +25,8 @@ const FLOORS: &[(usize, &[&str])] = &[
             "log",
             "name",
             "outbox",
+            "backlog",
+            "backoff",
             "ini",
             "arguments",
             "timezone",

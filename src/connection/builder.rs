@@ -6,10 +6,11 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use super::{Connection, heart};
-use crate::client_session::{ClientSession, Keep};
+use crate::client_session::{ClientSession, Keep, Options};
 use crate::error::Error;
 use crate::heartbeat::Rhythm;
 use crate::memory::FarEnd;
+use crate::message::Token;
 use crate::transport::{Tcp, pipe};
 
 /// For connecting, and for the handshake.
@@ -144,7 +145,12 @@ impl Builder {
     }
 
     fn session(&self) -> Result<ClientSession, Error> {
-        ClientSession::new(&self.name, &self.timezone, &self.token, self.keep())
+        ClientSession::new(&Options {
+            name: &self.name,
+            timezone: &self.timezone,
+            token: Token(&self.token),
+            ..Options::anonymous(self.keep())
+        })
     }
 
     fn keep(&self) -> Keep {

@@ -10,7 +10,7 @@
 //! if that does not come soon, the reading half is shut down under it.
 
 use std::net::Shutdown;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Core;
 use super::wait::{Deadline, Guard, Reader, State, Writer};
@@ -39,7 +39,8 @@ impl Core {
         let had_ended = state.session.ended().is_some();
         state.session.terminate();
         if !state.session.is_closing() {
-            state.session.lost(None); // a handshake that failed; nothing changes after an end
+            // A handshake that failed; nothing changes after an end.
+            state.session.lost(None, Instant::now());
         }
         self.ring_everyone();
         while state.session.ended().is_none() && !deadline.is_over() {
@@ -57,7 +58,7 @@ impl Core {
             Some(End::Closed { .. }) => Err(Error::Lost),
             Some(end) => Err(end.to_error()),
         };
-        state.session.lost(None);
+        state.session.lost(None, Instant::now());
         self.ring_everyone();
         self.let_go(state, deadline);
         result

@@ -292,13 +292,8 @@ impl Connection {
         let begin = Instant::now();
         let nonce = self.core.lock().session.ping()?;
         let result = self.core.wait(Waiting::Pong, limit, |session| {
-            if session.has_pong(nonce) {
-                return Some(Ok(begin.elapsed()));
-            }
-            match session.ended() {
-                Some(end) => Some(Err(end.to_error())),
-                None => session.is_closing().then_some(Err(Error::Closed)),
-            }
+            let has_pong = session.has_pong(nonce);
+            has_pong.map(|came| came.then(|| begin.elapsed())).transpose()
         });
         if result.is_err() {
             self.core.lock().session.forget_ping(nonce);

@@ -248,14 +248,15 @@ impl Core {
             Err(error) if was_shut || is_timeout(&error) => false,
             Ok(count) if count > 0 => {
                 framer.filled(count);
-                feed(&mut state.session, &mut framer);
                 let now = state.last_read;
+                feed(&mut state.session, &mut framer, now);
                 state.session.heard(framer.peek(), now);
                 true
             }
             end => {
                 let cause = state.write_error.take().or(end.err());
-                state.session.lost(cause);
+                let now = state.last_read;
+                state.session.lost(cause, now);
                 true
             }
         };
@@ -298,11 +299,11 @@ impl Core {
 }
 
 /// Gives every whole frame to the machine.
-fn feed(session: &mut ClientSession, framer: &mut Framer) {
+fn feed(session: &mut ClientSession, framer: &mut Framer, now: Instant) {
     while session.ended().is_none() {
         framer.set_frame_max(session.frame_max()); // InitAck raises it, for the next frame
         match framer.next_frame() {
-            Ok(Some(raw)) => session.receive(&raw),
+            Ok(Some(raw)) => session.receive(&raw, now),
             Ok(None) => return,
             Err(violation) => session.violated(violation),
         }

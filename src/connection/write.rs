@@ -156,7 +156,7 @@ impl Core {
             };
             if !came {
                 let cause = state.write_error.take();
-                state.session.lost(cause);
+                state.session.lost(cause, Instant::now());
                 self.ring_everyone();
             }
         }

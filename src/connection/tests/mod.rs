@@ -114,7 +114,7 @@ fn body_of(event: Option<Event>) -> String {
 
 /// An open connection over `near`, whose far end is `far`.
 fn open(near: Box<dyn Transport>, far: Box<dyn Transport>, keep: Keep) -> (Connection, Peer) {
-    let session = ClientSession::new("alice", "", "", keep).expect("short");
+    let session = ClientSession::anonymous(keep);
     let connection = Connection::new(near, None, session);
     let mut peer = Peer { transport: far, framer: Framer::new(1 << 20) };
     peer.send(&init_ack());

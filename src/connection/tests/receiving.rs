@@ -195,7 +195,7 @@ fn a_large_present_right_behind_the_answer_is_no_violation() {
     let mut bytes = init_ack().to_bytes();
     Frame::Present { total: 1000, names }.encode(&mut bytes);
     assert_eq!(far.write(&bytes).expect("room"), bytes.len());
-    let session = ClientSession::new("", "", "", KEEP).expect("short");
+    let session = ClientSession::anonymous(KEEP);
     let connection = Connection::new(Box::new(near), None, session);
     connection.handshake(PATIENCE).expect("welcome");
     let event = connection.try_recv().expect("there").expect("open");
