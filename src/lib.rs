@@ -13,7 +13,7 @@
 //! | 4 shell | `connection`, `transport`, [`memory`] |
 //! | 3 machines | [`hub`] (the server), `client_session` (the client) |
 //! | 2 rules | [`frame`], [`codec`], [`log`], [`heartbeat`], [`name`], `outbox`, `backlog` |
-//! | | `backoff`, `ini`, `arguments`, `timezone`, `clock` |
+//! | | `backoff`, `turns`, `ini`, `arguments`, `timezone`, `clock` |
 //! | 1 vocabulary | [`message`], [`event`], [`error`], [`report`], [`settings`], [`escape`] |
 //! | | `end`, `units`, `nearest` |
 #![forbid(unsafe_code)]
@@ -48,6 +48,8 @@ pub mod programs;
 #[doc(hidden)]
 pub mod timezone;
 #[doc(hidden)]
+pub mod turns;
+#[doc(hidden)]
 pub mod units;
 
 mod backlog;
@@ -62,5 +64,5 @@ pub use connection::{Builder, Connection, Events};
 pub use end::{End, Loss};
 pub use error::Error;
 pub use event::{Event, Fate, Receipt};
-pub use hub::{Echo, Handler, Member, Message, Refusal, Relay, Room};
+pub use hub::{Echo, Handler, Member, Message, Refusal, Relay, Room, Turns};
 pub use server::{Server, ServerBuilder, ServerHandle};

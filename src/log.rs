@@ -19,6 +19,9 @@ use returning::Ghost;
 /// Names a session within this process; never given twice.
 pub type SessionId = u64;
 
+/// The origin of records that come from no session but the server itself: all sessions get them.
+pub const SERVER: SessionId = u64::MAX;
+
 /// Who gets a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::end::Loss;
 use crate::escape::escape;
-use crate::message::{Reason, StatusCode, Violation};
+use crate::message::{Outcome, Reason, StatusCode, Violation};
 use crate::settings::Level;
 
 /// Something that happened to one client.
@@ -26,6 +26,8 @@ pub enum Report {
     Refused { peer: String, name: Option<String>, violation: Violation },
     /// A message was refused; the connection stays.
     MessageRefused { name: String, id: u64, code: StatusCode },
+    /// A turn of the client `name` ended; `text` is the beginning of the move.
+    TurnEnded { turn: u64, outcome: Outcome, name: String, next: String, text: String },
     /// The handler panicked on a call for this client.
     HandlerPanicked { name: String },
     /// So many reports came faster than they could be told, and are lost.
@@ -46,6 +48,7 @@ impl Report {
             Report::Joined { .. }
             | Report::Away { .. }
             | Report::Resumed { .. }
+            | Report::TurnEnded { .. }
             | Report::Left { .. } => Level::Info,
             Report::MessageRefused { .. } => Level::Debug,
         }
@@ -91,6 +94,14 @@ impl fmt::Display for Report {
             Report::MessageRefused { name, id, code } => {
                 let reason = code.to_string();
                 write!(f, "message-refused name={} id={id} reason={}", Value(name), Value(&reason))
+            }
+            Report::TurnEnded { turn, outcome, name, next, text } => {
+                let word = if *outcome == Outcome::Moved { "moved" } else { "turn-ended" };
+                write!(f, "{word} turn={turn} name={} next={}", Value(name), Value(next))?;
+                match outcome {
+                    Outcome::Moved => write!(f, " text={}", Value(text)),
+                    outcome => write!(f, " reason={}", Value(&outcome.to_string())),
+                }
             }
             Report::HandlerPanicked { name } => write!(f, "handler-panicked name={}", Value(name)),
             Report::Dropped { count } => write!(f, "reports-dropped count={count}"),

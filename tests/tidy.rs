@@ -25,6 +25,7 @@ const FLOORS: &[(usize, &[&str])] = &[
             "log",
             "name",
             "outbox",
+            "turns",
             "backlog",
             "backoff",
             "ini",

@@ -165,6 +165,8 @@ impl Hub {
         core.watch(id, at.now);
         core.owe_present(id);
         core.mark(id);
+        self.turn(at, None, |table, now, out| table.sit_down(session, now, out));
+        let core = &mut self.core;
         let mut room = Room { core, session, id: 0, open: 0, time_ms: at.time_ms };
         let (name, timezone) = (room.member().name.to_owned(), room.member().timezone.to_owned());
         let handler = &*self.handler;

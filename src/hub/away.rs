@@ -63,6 +63,8 @@ impl Hub {
         core.reports.push(Report::Away { peer, name, loss, grace });
         core.alarms.note(until, core.away.first().map(|(until, _)| *until));
         core.away.insert((until, session_id));
+        self.turn(at, None, |table, now, out| table.away(session_id, now, out));
+        let core = &mut self.core;
         if core.away.len() > core.rules.away
             && let Some((_, longest)) = core.away.first().copied()
         {
@@ -158,6 +160,7 @@ impl Hub {
         core.owe_present(id);
         core.owe_fates(id, session_id);
         core.mark(id);
+        self.turn(at, None, |table, now, out| table.back(session_id, now, out));
     }
 }
 

@@ -140,7 +140,13 @@ impl Hub {
     }
 
     /// Ends a connection, and its session with it.
-    fn put_out(&mut self, id: LinkId, reason: Reason, last_words: Option<&[u8]>, at: Moment) {
+    pub(super) fn put_out(
+        &mut self,
+        id: LinkId,
+        reason: Reason,
+        last_words: Option<&[u8]>,
+        at: Moment,
+    ) {
         let Some(link) = self.core.links.get_mut(id.0) else { return };
         if matches!(link.stage, Stage::Refused | Stage::Draining) {
             return;
@@ -159,10 +165,11 @@ impl Hub {
 
     /// Ends a session: its name is free, and the others are told.
     pub(super) fn end_session(&mut self, session: SessionId, reason: Reason, at: Moment) {
-        let core = &mut self.core;
-        if core.sessions.get(session).is_none() {
+        if self.core.sessions.get(session).is_none() {
             return;
         }
+        self.turn(at, None, |table, now, out| table.leave(session, now, out));
+        let core = &mut self.core;
         let mut room = Room { core, session, id: 0, open: 0, time_ms: at.time_ms };
         let handler = &*self.handler;
         let calm = catch_unwind(AssertUnwindSafe(|| handler.left(&mut room, reason))).is_ok();

@@ -102,6 +102,9 @@ pub(super) struct Link {
     pub(super) allowance: usize,
     /// Somebody is writing to it at this moment.
     pub(super) in_flight: bool,
+    /// A frame that goes behind the records up to `notice_at`, and before later ones.
+    pub(super) notice: Vec<u8>,
+    pub(super) notice_at: u64,
     /// Records up to here are sent before the farewell.
     pub(super) last_position: Option<u64>,
     /// The last frame of all.
@@ -143,6 +146,8 @@ impl Link {
             owed_in_flight: 0,
             allowance: 0,
             in_flight: false,
+            notice: Vec::new(),
+            notice_at: 0,
             last_position: None,
             farewell: Vec::new(),
             deadline: None,
@@ -182,9 +187,10 @@ impl Link {
             && self.service != Service::Broken
     }
 
-    /// Up to which position records are sent to it.
+    /// Up to which position records are sent to it, before anything else is.
     pub(super) fn limit(&self, head: u64) -> u64 {
-        self.last_position.unwrap_or(head)
+        let limit = self.last_position.unwrap_or(head);
+        if self.notice.is_empty() { limit } else { limit.min(self.notice_at) }
     }
 
     /// Whether records that it has not taken yet must stay in the log.

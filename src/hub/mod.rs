@@ -13,7 +13,7 @@
 //!
 //! One idea a file: `admit` the handshake, `dialogue` what clients say, `deliver` what they
 //! get to hear, `pressure` what happens when some do not listen, `timing` what is
-//! due, `ending` how it ends, `away` how it goes on after all.
+//! due, `ending` how it ends, `away` how it goes on after all, `playing` whose turn it is.
 
 mod admit;
 mod away;
@@ -24,6 +24,7 @@ mod ending;
 mod handler;
 mod ledger;
 mod link;
+mod playing;
 mod pressure;
 mod room;
 mod session;
@@ -31,14 +32,14 @@ mod slots;
 mod timing;
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use deliver::{Order, Step, Who};
 pub use draft::{Draft, Proposal};
-pub use handler::{Echo, Handler, Relay};
+pub use handler::{Echo, Handler, Relay, Turns};
 pub use ledger::Commit;
 pub use link::LinkId;
 pub use room::{Member, Message, Refusal, Room};
@@ -47,9 +48,11 @@ use crate::heartbeat::Rhythm;
 use crate::log::{Audience, Log, SessionId};
 use crate::message::{Frame, Mode, SessionKey, StatusCode};
 use crate::report::Report;
-use crate::settings::Settings;
+use crate::settings::{Level, Settings};
+use crate::turns::{Table, TurnRules};
 use ledger::Ledger;
 use link::{Link, Service, Stage};
+use playing::Game;
 use pressure::Pressure;
 use session::Session;
 use slots::Slots;
@@ -80,6 +83,9 @@ pub struct Rules {
     pub patience: Duration,
     pub stall: Duration,
     pub rhythm: Rhythm,
+    pub turns: TurnRules,
+    /// Reports that matter less are not made where they would cost something for each message.
+    pub report_level: Level,
     /// The access token that clients must show; empty: none.
     pub token: String,
 }
@@ -94,7 +100,7 @@ impl Rules {
 /// Without a token.
 impl From<&Settings> for Rules {
     fn from(settings: &Settings) -> Self {
-        let Settings { relay, limits, session, heartbeat, .. } = settings;
+        let Settings { relay, limits, session, heartbeat, turn, log, .. } = settings;
         Self {
             clients: limits.clients,
             handshaking: limits.handshaking,
@@ -111,6 +117,8 @@ impl From<&Settings> for Rules {
             patience: relay.patience,
             stall: relay.stall,
             rhythm: Rhythm::from(heartbeat),
+            turns: TurnRules::from(turn),
+            report_level: log.level,
             token: String::new(),
         }
     }
@@ -164,6 +172,10 @@ struct Core {
     keys: HashMap<SessionKey, SessionId>,
     /// The sessions without a connection, by when they end.
     away: BTreeSet<(Instant, SessionId)>,
+    /// Whose turn it is, in mode 2.
+    game: Option<Game>,
+    /// Frames for sessions that wait until so many proposed records are committed.
+    notices: VecDeque<(u64, SessionId, Vec<u8>)>,
     /// Where the next session's key comes from.
     new_key: NewKey,
     guests: u64,
@@ -202,6 +214,8 @@ impl Hub {
             names: HashMap::new(),
             keys: HashMap::new(),
             away: BTreeSet::new(),
+            game: (handler.mode() == Mode::Turn).then(|| Game::new(Table::new(rules.turns))),
+            notices: VecDeque::new(),
             new_key,
             guests: 0,
             news: None,
@@ -235,7 +249,8 @@ impl Hub {
     /// When [`tick`](Self::tick) is due at the latest.
     pub fn alarm_at(&self) -> Option<Instant> {
         let away = self.core.away.first().map(|(until, _)| *until);
-        [self.core.alarms.first(), away].into_iter().flatten().min()
+        let turn = self.core.game.as_ref().and_then(Game::due);
+        [self.core.alarms.first(), away, turn].into_iter().flatten().min()
     }
 
     /// What happened that an operator may want to know, oldest first.
@@ -274,6 +289,7 @@ impl Hub {
             self.core.announce(record.session, record.audience);
             self.after_commit(&record, at);
         }
+        self.core.release_notices();
         self.core.unblock_all();
         self.core.spread();
     }

@@ -12,6 +12,7 @@ use super::link::{Blocked, Link, LinkId, Stage};
 use super::{Core, Hub, Moment};
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::message::{ErrorCode, Frame, Violation};
+use crate::turns::Table;
 
 /// The alarms of all connections.
 #[derive(Debug, Default)]
@@ -81,6 +82,7 @@ impl Hub {
             }
         }
         self.end_those_away(at);
+        self.turn(at, None, Table::tick);
         self.core.spread();
     }
 

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::hub::{Commit, Echo, Handler, Hub, NewKey, Relay, Rules};
+use crate::hub::{Commit, Echo, Handler, Hub, NewKey, Relay, Rules, Turns};
 use crate::message::{Mode, SessionKey};
 use crate::report::Report;
 use crate::settings::Settings;
@@ -111,6 +111,7 @@ impl ServerBuilder {
         let addr = listener.local_addr().map_err(cannot_bind)?;
         let handler = self.handler.unwrap_or_else(|| match self.settings.server.mode {
             Mode::Echo => Arc::new(Echo),
+            Mode::Turn => Arc::new(Turns),
             _ => Arc::new(Relay),
         });
         let new_key = keys_from_system().map_err(Error::Io)?;

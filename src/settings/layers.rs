@@ -298,7 +298,7 @@ mod tests {
             (
                 "[uploads]",
                 "config.ini:1: unknown section [uploads]; the sections are server, client, \
-                 heartbeat, reconnect, session, relay, limits, access, log",
+                 heartbeat, reconnect, session, relay, turn, limits, access, log",
             ),
             (
                 "[relay]\n\nhistory = many # all",

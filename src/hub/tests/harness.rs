@@ -246,6 +246,12 @@ pub(super) fn show(frame: &[u8]) -> String {
         Frame::Pong { nonce } => format!("pong {nonce}"),
         Frame::Ping { .. } => "ping".to_owned(),
         Frame::Present { total, names } => format!("{total} here: {}", names.join(" ")),
+        Frame::Go { turn, deadline_ms } => format!("go {turn} {deadline_ms}"),
+        Frame::Wait { turn, holder } => format!("wait {turn} {holder}"),
+        Frame::TurnEnded { turn, outcome, from, next, body, .. } => {
+            let moved = if next.is_empty() { String::new() } else { format!("{next}: {body}") };
+            format!("{turn} {from} {outcome}, {moved}")
+        }
         Frame::InitAck { head, name, .. } => format!("welcome {name}, head {head}"),
         other => format!("{other:?}"),
     }

@@ -15,12 +15,12 @@ fn keeping() -> Rules {
 }
 
 /// The key of the session that was the bench's `number`th, from 1 on.
-fn key(number: u8) -> SessionKey {
+pub(super) fn key(number: u8) -> SessionKey {
     SessionKey([number; 16])
 }
 
 /// A client that shows the key of a session.
-fn come_back(bench: &mut Bench, session: SessionKey, received: u64) -> LinkId {
+pub(super) fn come_back(bench: &mut Bench, session: SessionKey, received: u64) -> LinkId {
     let id = bench.connect();
     let (name, timezone, token) = ("ignored", "", Token(""));
     bench.say(id, &Frame::Init { version: VERSION, session, received, name, timezone, token });
