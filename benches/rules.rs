@@ -13,6 +13,7 @@ use tcpkit::frame::Framer;
 use tcpkit::heartbeat::Rhythm;
 use tcpkit::hub::{Commit, Hub, LinkId, Moment, Order, Rules, Step, Who};
 use tcpkit::message::{Frame, SessionKey, Token, VERSION};
+use tcpkit::settings::Settings;
 
 const BATCH: usize = 840;
 const ROUNDS: usize = 15;
@@ -47,28 +48,13 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let second = Duration::from_secs(1);
-        let rhythm = Rhythm {
-            data_threshold: 3600 * second,
-            interval: second,
-            threshold: second,
-            additional_tries: 0,
-        };
-        let rules = Rules {
-            clients: 10,
-            handshaking: 10,
-            handshake_time: second,
-            frame_max: 1 << 20,
-            frame_time: second,
-            history: 0,
-            announce: 10,
-            log_bytes: 64 << 20,
-            log_records: 1_000_000,
-            patience: second,
-            stall: second,
-            rhythm,
-            token: String::new(),
-        };
-        let new_key = Box::new(|| Some(SessionKey([1; 16])));
+        let rhythm = Rhythm { data_threshold: 3600 * second, ..Rhythm::default() };
+        let rules = Rules { rhythm, ..Rules::from(&Settings::default()) };
+        let mut keys = 0;
+        let new_key = Box::new(move || {
+            keys += 1;
+            Some(SessionKey([keys; 16]))
+        });
         let hub = Hub::new(rules, Arc::new(Relay), Commit::AtOnce, new_key);
         let framer = Framer::new(4096);
         let sender = LinkId::default();

@@ -12,8 +12,9 @@
 //! | 5 services | [`server`] |
 //! | 4 shell | `connection`, `transport`, [`memory`] |
 //! | 3 machines | [`hub`] (the server), `client_session` (the client) |
-//! | 2 rules | [`frame`], [`codec`], [`log`], [`heartbeat`], [`name`], `outbox` |
-//! | | `crc32c`, `file_name`, `transfer`, `ini`, `arguments`, `timezone`, `clock` |
+//! | 2 rules | [`frame`], [`codec`], [`log`], [`heartbeat`], [`name`], `outbox`, `backlog` |
+//! | | `backoff`, `turns`, `transfer`, `crc32c`, `file_name` |
+//! | | `ini`, `arguments`, `timezone`, `clock` |
 //! | 1 vocabulary | [`message`], [`event`], [`error`], [`report`], [`settings`], [`escape`] |
 //! | | `end`, `units`, `nearest` |
 #![forbid(unsafe_code)]
@@ -36,6 +37,8 @@ pub mod settings;
 #[doc(hidden)]
 pub mod arguments;
 #[doc(hidden)]
+pub mod client_session;
+#[doc(hidden)]
 pub mod clock;
 #[doc(hidden)]
 pub mod crc32c;
@@ -52,17 +55,21 @@ pub mod timezone;
 #[doc(hidden)]
 pub mod transfer;
 #[doc(hidden)]
+pub mod turns;
+#[doc(hidden)]
 pub mod units;
 
-mod client_session;
+mod backlog;
+mod backoff;
 mod connection;
 mod end;
 mod outbox;
 mod transport;
 
+pub use backoff::ReconnectPolicy;
 pub use connection::{Builder, Connection, Events};
 pub use end::{End, Loss};
 pub use error::Error;
 pub use event::{Event, Fate, Receipt};
-pub use hub::{Echo, Handler, Member, Message, Refusal, Relay, Room};
+pub use hub::{Echo, Handler, Member, Message, Refusal, Relay, Room, Turns};
 pub use server::{Server, ServerBuilder, ServerHandle};

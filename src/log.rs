@@ -8,13 +8,19 @@
 //! The log is bounded by bytes (the runs' own cost included) and by records. Which readers may
 //! hold it up, and for how long, is decided by the hub.
 
+mod returning;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::frame::frame_size;
+use returning::Ghost;
 
 /// Names a session within this process; never given twice.
 pub type SessionId = u64;
+
+/// The origin of records that come from no session but the server itself: all sessions get them.
+pub const SERVER: SessionId = u64::MAX;
 
 /// Who gets a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +40,19 @@ struct Run {
     audience: Audience,
 }
 
-impl Run {
-    fn is_for(&self, session: SessionId) -> bool {
-        match self.audience {
-            Audience::Others => self.origin != session,
+impl Audience {
+    /// Whether `session` gets a record that comes from `origin`.
+    fn includes(self, session: SessionId, origin: SessionId) -> bool {
+        match self {
+            Audience::Others => origin != session,
             Audience::Only(receiver) => receiver == session,
         }
+    }
+}
+
+impl Run {
+    fn is_for(&self, session: SessionId) -> bool {
+        self.audience.includes(session, self.origin)
     }
 }
 
@@ -62,6 +75,8 @@ const SEGMENT: usize = 256 * 1024;
 pub struct Log {
     segments: VecDeque<Segment>,
     runs: VecDeque<Run>,
+    /// Runs that were given up, oldest first.
+    ghosts: VecDeque<Ghost>,
     /// The memory of a segment that was given up, for the next one.
     spare: Vec<u8>,
     head: u64,
@@ -78,6 +93,7 @@ impl Log {
         Self {
             segments: VecDeque::new(),
             runs: VecDeque::new(),
+            ghosts: VecDeque::new(),
             spare: Vec::new(),
             head: 0,
             last_seq: 0,
@@ -158,6 +174,7 @@ impl Log {
     }
 
     fn give_up_oldest_run(&mut self) {
+        self.remember_oldest_run();
         self.runs.pop_front();
         let oldest = self.oldest();
         while let Some(segment) = self.segments.front() {

@@ -1,36 +1,94 @@
-//! The outbox: numbers a session's messages and knows what became of each.
+//! The outbox: numbers a client's messages, knows what became of each, and keeps those that may
+//! have to be sent again.
 //!
-//! Pure: statuses come in as numbers, fates go out as values (`PROTOCOL.md` section 4). A status 0
-//! is cumulative, any other code speaks of one message, and what was told first holds: a refusal
-//! stands when a later status 0 covers it. The messages themselves are not kept here.
+//! Pure: statuses come in as numbers, fates go out as values (`PROTOCOL.md` sections 4 and 6). A
+//! status 0 is cumulative, any other code speaks of one message, and what was told first holds: a
+//! refusal stands when a later status 0 covers it.
+//!
+//! A message has two numbers. Its *receipt* is for the user, and goes on over all sessions of a
+//! connection; its *id* is for the wire, and begins anew with each session:
+//!
+//! ```text
+//!   receipt   1 .. base  |  base + 1  ..  left  |  left + 1  ..  sent
+//!   id                   |     1      ..        |
+//!             sessions   |  put in line to be   |  sent while there was
+//!             that ended |  written             |  no connection
+//! ```
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
+use crate::backlog::Backlog;
 use crate::event::{Fate, Receipt};
-use crate::message::{ErrorCode, StatusCode, Violation};
+use crate::message::{ErrorCode, Frame, StatusCode, Violation};
 
 /// How many refusals are remembered, the newest ones: with [`DETAIL_MAX`] 24 MiB at the worst.
 const REFUSALS_MAX: usize = 65_536;
 /// How many bytes of a refusal's words are remembered.
 const DETAIL_MAX: usize = 256;
+/// How many ranges of messages with an unknown fate are remembered; each lost session makes one.
+const UNKNOWN_MAX: usize = 1024;
 
-/// See the [module](self).
+/// See the [module](self). All numbers are receipts, unless they are called ids.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// The id of the last message.
+    /// Whether messages are kept until the server has them.
+    keeps: bool,
+    backlog: Backlog,
+    /// The last message.
     sent: u64,
-    /// The highest id that a status 0 has named.
-    accepted: u64,
+    /// The last message that may have reached the server.
+    left: u64,
+    /// The last message of the sessions that ended.
+    base: u64,
+    /// All messages up to here have their fate: the highest that a status 0 has named, or `base`.
+    settled: u64,
+    /// The last message that the server is known to have; no longer kept.
+    arrived: u64,
     refusals: BTreeMap<u64, (StatusCode, String)>,
-    /// The highest id among the refusals that are not remembered any more.
+    /// The highest among the refusals that are not remembered any more.
     forgotten: u64,
+    /// What was open when its session ended, in ascending order. Refusals in it stand.
+    unknown: Vec<RangeInclusive<u64>>,
 }
 
 impl Outbox {
-    /// Numbers the next message.
-    pub(crate) fn number(&mut self) -> Receipt {
+    /// Empty. One that `keeps` messages can have them sent again.
+    pub(crate) fn new(keeps: bool) -> Self {
+        Self { keeps, ..Self::default() }
+    }
+
+    /// The id of the next message.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.sent + 1 - self.base
+    }
+
+    /// Takes the next message, which bears [`next_id`](Self::next_id), and puts it in `line` to be
+    /// written; without a line it waits for [`put_in_line`](Self::put_in_line).
+    pub(crate) fn push(&mut self, message: &Frame<'_>, line: Option<&mut Vec<u8>>) -> Receipt {
         self.sent += 1;
-        Receipt(self.sent)
+        if let Some(line) = line {
+            self.left = self.sent;
+            if self.keeps {
+                line.extend_from_slice(self.backlog.push(message));
+            } else {
+                message.encode(line);
+            }
+        } else {
+            self.backlog.push(message);
+        }
+        self.last()
+    }
+
+    /// Puts all that is kept in line to be written.
+    pub(crate) fn put_in_line(&mut self, line: &mut Vec<u8>) {
+        line.extend_from_slice(self.backlog.frames());
+        self.left = self.sent;
+    }
+
+    /// How many bytes of messages are kept, since the server has not been seen to have them.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.backlog.size()
     }
 
     /// The receipt of the last message; number 0 before the first one.
@@ -38,63 +96,113 @@ impl Outbox {
         Receipt(self.sent)
     }
 
-    /// Takes a status 0. Gives whether it says anything new.
-    pub(crate) fn accept(&mut self, id: u64) -> Result<bool, Violation> {
-        self.check(id)?;
-        if id <= self.accepted {
-            return Ok(false);
+    /// Takes a status 0. Gives the receipt if that says anything new.
+    pub(crate) fn accept(&mut self, id: u64) -> Result<Option<Receipt>, Violation> {
+        let receipt = self.receipt(id)?;
+        if receipt <= self.settled {
+            return Ok(None);
         }
-        self.accepted = id;
-        Ok(true)
+        self.settled = receipt;
+        self.arrive(receipt);
+        Ok(Some(Receipt(receipt)))
     }
 
-    /// Takes a status of any other code. Gives whether it says anything new.
+    /// Takes a status of any other code. Gives the receipt if that says anything new.
     pub(crate) fn refuse(
         &mut self,
         id: u64,
         code: StatusCode,
         detail: &str,
-    ) -> Result<bool, Violation> {
-        self.check(id)?;
-        if id <= self.forgotten || self.refusals.contains_key(&id) {
-            return Ok(false);
+    ) -> Result<Option<Receipt>, Violation> {
+        let receipt = self.receipt(id)?;
+        if receipt <= self.forgotten || self.refusals.contains_key(&receipt) {
+            return Ok(None);
         }
-        if id <= self.accepted {
+        if receipt <= self.settled {
             let words = format!("message {id} is refused after it was accepted");
             return Err(Violation::new(ErrorCode::OutOfOrder, words));
         }
-        self.refusals.insert(id, (code, shorten(detail).to_owned()));
+        self.refusals.insert(receipt, (code, shorten(detail).to_owned()));
         if self.refusals.len() > REFUSALS_MAX
             && let Some((oldest, _)) = self.refusals.pop_first()
         {
             self.forgotten = oldest;
         }
-        Ok(true)
+        Ok(Some(Receipt(receipt)))
+    }
+
+    /// The session goes on, and the server has seen its messages up to the id `seen`.
+    pub(crate) fn resume(&mut self, seen: u64) -> Result<(), Violation> {
+        let (least, most) = (self.arrived - self.base, self.left - self.base);
+        if !(least..=most).contains(&seen) {
+            let words = format!("seen is {seen}, it must be between {least} and {most}");
+            return Err(Violation::new(ErrorCode::Malformed, words));
+        }
+        self.arrive(self.base + seen);
+        Ok(())
+    }
+
+    /// The session is lost: what may have reached the server and has no fate gets none any more,
+    /// and the rest becomes the first of a new session. Gives how many are unknown.
+    pub(crate) fn lose_session(&mut self) -> u64 {
+        let unconfirmed = self.unsettled(Receipt(self.left));
+        if unconfirmed > 0 {
+            self.remember_unknown(self.settled + 1..=self.left);
+        }
+        self.arrive(self.left);
+        self.backlog.renumber(self.left - self.base);
+        (self.base, self.settled) = (self.left, self.left);
+        unconfirmed
+    }
+
+    /// Of too many ranges the oldest two become one, with what was accepted in between: a fate
+    /// that is forgotten is unknown.
+    fn remember_unknown(&mut self, range: RangeInclusive<u64>) {
+        match self.unknown.last_mut() {
+            Some(last) if last.end() + 1 == *range.start() => {
+                *last = *last.start()..=*range.end();
+            }
+            _ => self.unknown.push(range),
+        }
+        if self.unknown.len() > UNKNOWN_MAX {
+            let second = self.unknown.remove(1);
+            self.unknown[0] = *self.unknown[0].start()..=*second.end();
+        }
+    }
+
+    fn is_unknown(&self, receipt: u64) -> bool {
+        let index = self.unknown.partition_point(|range| *range.end() < receipt);
+        self.unknown.get(index).is_some_and(|range| range.contains(&receipt))
+    }
+
+    fn arrive(&mut self, receipt: u64) {
+        self.arrived = self.arrived.max(receipt);
+        self.backlog.drop_through(self.arrived - self.base);
     }
 
     /// What became of a message, or `None` while that is open.
     ///
-    /// [`Fate::Unknown`] where a refusal may have been forgotten, and for a receipt that this
-    /// outbox did not give.
+    /// [`Fate::Unknown`] if its session was lost before the server told, where the fate may have
+    /// been forgotten, and for a receipt that this outbox did not give.
     pub(crate) fn fate(&self, receipt: Receipt) -> Option<Fate> {
-        let id = receipt.0;
-        if id == 0 || id > self.sent {
+        let receipt = receipt.0;
+        if receipt == 0 || receipt > self.sent {
             return Some(Fate::Unknown);
         }
-        if let Some((code, detail)) = self.refusals.get(&id) {
+        if let Some((code, detail)) = self.refusals.get(&receipt) {
             return Some(Fate::Refused { code: *code, detail: detail.clone() });
         }
-        if id <= self.forgotten {
+        if receipt <= self.forgotten || self.is_unknown(receipt) {
             return Some(Fate::Unknown);
         }
-        (id <= self.accepted).then_some(Fate::Accepted)
+        (receipt <= self.settled).then_some(Fate::Accepted)
     }
 
     /// How many messages up to `last` have no fate yet.
     pub(crate) fn unsettled(&self, last: Receipt) -> u64 {
         // A refusal can only be forgotten ahead of an open message if tens of thousands came in
         // between; that message counts as settled, since its fate is unknown.
-        let settled = self.accepted.max(self.forgotten);
+        let settled = self.settled.max(self.forgotten);
         if last.0 <= settled {
             return 0;
         }
@@ -102,12 +210,14 @@ impl Outbox {
         last.0 - settled - ahead as u64
     }
 
-    fn check(&self, id: u64) -> Result<(), Violation> {
-        if id == 0 || id > self.sent {
-            let words = format!("a status for message {id} of {}", self.sent);
+    /// The receipt of the message that a status speaks of.
+    fn receipt(&self, id: u64) -> Result<u64, Violation> {
+        let most = self.left - self.base;
+        if id == 0 || id > most {
+            let words = format!("a status for message {id} of {most}");
             return Err(Violation::new(ErrorCode::Malformed, words));
         }
-        Ok(())
+        Ok(self.base + id)
     }
 }
 
@@ -121,102 +231,4 @@ fn shorten(detail: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn with_messages(count: u64) -> Outbox {
-        let mut outbox = Outbox::default();
-        for id in 1..=count {
-            assert_eq!(outbox.number(), Receipt(id));
-        }
-        outbox
-    }
-
-    fn fates(outbox: &Outbox) -> String {
-        (1..=outbox.last().0)
-            .map(|id| match outbox.fate(Receipt(id)) {
-                None => '.',
-                Some(Fate::Accepted) => 'a',
-                Some(Fate::Refused { .. }) => 'r',
-                Some(Fate::Unknown) => '?',
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_status_0_covers_all_that_was_not_refused() {
-        let mut outbox = with_messages(6);
-        assert_eq!(outbox.refuse(2, StatusCode::NotUtf8, "byte 3"), Ok(true));
-        assert_eq!(fates(&outbox), ".r....");
-        assert_eq!(outbox.refuse(4, StatusCode::TooLarge, ""), Ok(true));
-        assert_eq!(outbox.accept(5), Ok(true));
-        assert_eq!(fates(&outbox), "arara.");
-        let fate = Fate::Refused { code: StatusCode::NotUtf8, detail: "byte 3".into() };
-        assert_eq!(outbox.fate(Receipt(2)), Some(fate));
-    }
-
-    #[test]
-    fn repeats_say_nothing_new() {
-        let mut outbox = with_messages(5);
-        assert_eq!(outbox.refuse(3, StatusCode::Refused, ""), Ok(true));
-        assert_eq!(outbox.accept(4), Ok(true));
-        assert_eq!(outbox.accept(4), Ok(false));
-        assert_eq!(outbox.accept(2), Ok(false));
-        assert_eq!(outbox.refuse(3, StatusCode::Refused, ""), Ok(false));
-        // a forgetful server repeats the refusal as a status 0
-        assert_eq!(outbox.accept(3), Ok(false));
-        assert_eq!(fates(&outbox), "aara.");
-    }
-
-    #[test]
-    fn statuses_that_make_no_sense_are_violations() {
-        let mut outbox = with_messages(2);
-        for id in [0, 3, u64::MAX] {
-            let code = ErrorCode::Malformed;
-            assert_eq!(outbox.accept(id).expect_err("nonsense").code, code);
-            let refused = outbox.refuse(id, StatusCode::Refused, "");
-            assert_eq!(refused.expect_err("nonsense").code, code);
-        }
-        assert_eq!(outbox.accept(1), Ok(true));
-        let late = outbox.refuse(1, StatusCode::Refused, "").expect_err("accepted before");
-        assert_eq!(late.code, ErrorCode::OutOfOrder);
-    }
-
-    #[test]
-    fn counts_what_is_open() {
-        let mut outbox = with_messages(6);
-        assert_eq!(outbox.unsettled(Receipt(6)), 6);
-        assert_eq!(outbox.unsettled(Receipt(0)), 0);
-        outbox.refuse(5, StatusCode::Refused, "").expect("legal");
-        outbox.refuse(2, StatusCode::Refused, "").expect("legal");
-        assert_eq!(outbox.unsettled(Receipt(6)), 4);
-        assert_eq!(outbox.unsettled(Receipt(2)), 1);
-        outbox.accept(4).expect("legal");
-        assert_eq!(outbox.unsettled(Receipt(5)), 0, "the refusal ahead counts");
-        assert_eq!(outbox.unsettled(Receipt(6)), 1);
-    }
-
-    #[test]
-    fn a_receipt_of_another_connection_is_unknown() {
-        let outbox = with_messages(1);
-        assert_eq!(outbox.fate(Receipt(7)), Some(Fate::Unknown));
-        assert_eq!(outbox.fate(Receipt(0)), Some(Fate::Unknown));
-    }
-
-    #[test]
-    fn refusals_are_bounded_and_what_is_forgotten_is_unknown() {
-        let count = REFUSALS_MAX as u64 + 10;
-        let mut outbox = with_messages(count + 1);
-        for id in 1..=count {
-            let words = "é".repeat(1000);
-            assert_eq!(outbox.refuse(id, StatusCode::Refused, &words), Ok(true));
-        }
-        assert_eq!(outbox.refusals.len(), REFUSALS_MAX);
-        assert!(outbox.refusals.values().all(|(_, detail)| detail.len() <= DETAIL_MAX));
-        assert_eq!(outbox.fate(Receipt(10)), Some(Fate::Unknown));
-        assert!(matches!(outbox.fate(Receipt(11)), Some(Fate::Refused { .. })));
-        assert_eq!(outbox.unsettled(Receipt(count)), 0);
-        assert_eq!(outbox.refuse(5, StatusCode::Refused, ""), Ok(false), "a repeat after all");
-        assert_eq!(outbox.fate(Receipt(count + 1)), None);
-    }
-}
+mod tests;

@@ -2,9 +2,11 @@
 //! them, an embedding program what it likes.
 
 use std::fmt;
+use std::time::Duration;
 
+use crate::end::Loss;
 use crate::escape::escape;
-use crate::message::{Reason, StatusCode, Violation};
+use crate::message::{Outcome, Reason, StatusCode, Violation};
 use crate::settings::Level;
 
 /// Something that happened to one client.
@@ -14,12 +16,18 @@ use crate::settings::Level;
 pub enum Report {
     /// A session began.
     Joined { peer: String, name: String, timezone: String },
+    /// A connection was lost, how is told by `loss`; its session is kept for `grace`.
+    Away { peer: String, name: String, loss: Loss, grace: Duration },
+    /// A session goes on over a new connection; `missed` records for it are gone from the log.
+    Resumed { peer: String, name: String, missed: u64 },
     /// A session ended.
     Left { peer: String, name: String, reason: Reason },
     /// A client was answered with Error: it broke the protocol or was not let in.
     Refused { peer: String, name: Option<String>, violation: Violation },
     /// A message was refused; the connection stays.
     MessageRefused { name: String, id: u64, code: StatusCode },
+    /// A turn of the client `name` ended; `text` is the beginning of the move.
+    TurnEnded { turn: u64, outcome: Outcome, name: String, next: String, text: String },
     /// The handler panicked on a call for this client.
     HandlerPanicked { name: String },
     /// So many reports came faster than they could be told, and are lost.
@@ -35,8 +43,13 @@ impl Report {
             Report::HandlerPanicked { .. } | Report::Trouble { .. } => Level::Error,
             Report::Dropped { .. }
             | Report::Refused { .. }
+            | Report::Away { loss: Loss::Terminated(Reason::TooSlow), .. }
             | Report::Left { reason: Reason::TooSlow, .. } => Level::Warn,
-            Report::Joined { .. } | Report::Left { .. } => Level::Info,
+            Report::Joined { .. }
+            | Report::Away { .. }
+            | Report::Resumed { .. }
+            | Report::TurnEnded { .. }
+            | Report::Left { .. } => Level::Info,
             Report::MessageRefused { .. } => Level::Debug,
         }
     }
@@ -52,6 +65,14 @@ impl fmt::Display for Report {
                     return Ok(());
                 }
                 write!(f, " timezone={}", Value(timezone))
+            }
+            Report::Away { peer, name, loss, grace } => {
+                let (loss, grace) = (loss.to_string(), grace.as_secs_f64());
+                write!(f, "away name={} peer={}", Value(name), Value(peer))?;
+                write!(f, " reason={} grace={grace}s", Value(&loss))
+            }
+            Report::Resumed { peer, name, missed } => {
+                write!(f, "resumed name={} peer={} missed={missed}", Value(name), Value(peer))
             }
             Report::Left { peer, name, reason } => {
                 let reason = reason.to_string();
@@ -73,6 +94,14 @@ impl fmt::Display for Report {
             Report::MessageRefused { name, id, code } => {
                 let reason = code.to_string();
                 write!(f, "message-refused name={} id={id} reason={}", Value(name), Value(&reason))
+            }
+            Report::TurnEnded { turn, outcome, name, next, text } => {
+                let word = if *outcome == Outcome::Moved { "moved" } else { "turn-ended" };
+                write!(f, "{word} turn={turn} name={} next={}", Value(name), Value(next))?;
+                match outcome {
+                    Outcome::Moved => write!(f, " text={}", Value(text)),
+                    outcome => write!(f, " reason={}", Value(&outcome.to_string())),
+                }
             }
             Report::HandlerPanicked { name } => write!(f, "handler-panicked name={}", Value(name)),
             Report::Dropped { count } => write!(f, "reports-dropped count={count}"),

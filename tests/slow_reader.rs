@@ -168,7 +168,7 @@ fn one_that_does_not_read_harms_nobody(log: u64) {
     assert!(grown <= log + SPARE_MEMORY, "the server took {grown} bytes more");
     let patience = Settings::default().relay.patience;
     assert!(longest < patience + SLACK, "somebody waited for {longest:?}");
-    server.has_logged(&["left name=stalled", "reason=\"too slow a reader\""]);
+    server.has_logged(&["away name=stalled", "reason=\"too slow a reader\""]);
 }
 
 #[test]

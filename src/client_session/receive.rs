@@ -1,26 +1,38 @@
 //! What the machine does with each frame that comes.
 
 use std::borrow::Cow;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::{ClientSession, FRAME_MAX_CEILING, Phase};
+use super::{ClientSession, Phase};
 use crate::codec::decode;
 use crate::end::End;
-use crate::event::{Event, Receipt};
+use crate::event::Event;
 use crate::frame::{HANDSHAKE_FRAME_MAX, RawFrame};
-use crate::message::{ErrorCode, Frame, StatusCode, VERSION, Violation, kind};
+use crate::message::{
+    ErrorCode, FLAG_GAP, FLAG_RESUMED, Frame, SessionKey, StatusCode, VERSION, Violation, kind,
+};
+
+/// What an InitAck says of the session.
+struct Answer {
+    flags: u8,
+    session: SessionKey,
+    seen: u64,
+    head: u64,
+    missed: u64,
+}
 
 impl ClientSession {
-    /// Takes one frame from the server. What is wrong with it becomes the end of the session.
-    pub(crate) fn receive(&mut self, raw: &RawFrame<'_>) {
-        if let Err(violation) = self.take(raw) {
+    /// Takes one frame from the server, which came at `now`. What is wrong with it becomes the end
+    /// of the session. Without a connection, what was still read of the last one is dropped.
+    pub fn receive(&mut self, raw: &RawFrame<'_>, now: Instant) {
+        if let Err(violation) = self.take(raw, now) {
             self.violated(violation);
         }
     }
 
-    fn take(&mut self, raw: &RawFrame<'_>) -> Result<(), Violation> {
+    fn take(&mut self, raw: &RawFrame<'_>, now: Instant) -> Result<(), Violation> {
         match self.phase {
-            Phase::Ended(_) => return Ok(()),
+            Phase::Ended(_) | Phase::Away { .. } => return Ok(()),
             Phase::Closing { peer_is_done: true } if raw.kind != kind::TERMINATE_ACK => {
                 return Ok(());
             }
@@ -32,16 +44,27 @@ impl ClientSession {
         }
         self.heard_data |= !matches!(raw.kind, kind::PING | kind::PONG);
         let frame = decode(raw)?;
-        if matches!(self.phase, Phase::Handshake) {
-            self.take_in_handshake(frame)
+        if self.is_in_handshake() {
+            self.take_in_handshake(frame, now)
         } else {
-            self.take_in_dialogue(frame)
+            self.take_in_dialogue(frame, now)
         }
     }
 
-    fn take_in_handshake(&mut self, frame: Frame<'_>) -> Result<(), Violation> {
+    fn take_in_handshake(&mut self, frame: Frame<'_>, now: Instant) -> Result<(), Violation> {
         match frame {
-            Frame::InitAck { version, mode, frame_max, name, .. } => {
+            Frame::InitAck {
+                version,
+                mode,
+                flags,
+                session,
+                seen,
+                head,
+                missed,
+                frame_max,
+                name,
+                ..
+            } => {
                 if version != VERSION {
                     let words = format!("the answer to version {VERSION} is version {version}");
                     return Err(Violation::new(ErrorCode::UnsupportedVersion, words));
@@ -50,26 +73,57 @@ impl ClientSession {
                     let words = format!("a frame_max of {frame_max}");
                     return Err(Violation::new(ErrorCode::Malformed, words));
                 }
-                self.frame_max = frame_max.min(FRAME_MAX_CEILING);
+                self.take_answer(&Answer { flags, session, seen, head, missed })?;
+                self.set_frame_max(frame_max);
                 self.mode = mode;
                 name.clone_into(&mut self.name);
-                self.phase = Phase::Open;
+                self.open(now);
             }
             // No Ack: a client is silent until InitAck.
             Frame::Terminate { reason, retry_after_ms, detail } => {
                 self.outgoing.clear();
-                self.end(terminated(reason, retry_after_ms, detail));
+                self.terminated(reason, retry_after_ms, detail, now);
             }
-            Frame::Error { code, detail } => {
-                self.end(End::Refused { code, detail: detail.into_owned() });
-            }
+            Frame::Error { code, detail } => self.refused(code, detail, now),
             Frame::Hint { .. } => {}
             _ => return Err(out_of_order("a frame before InitAck")),
         }
         Ok(())
     }
 
-    fn take_in_dialogue(&mut self, frame: Frame<'_>) -> Result<(), Violation> {
+    /// The session goes on, or there is a new one.
+    fn take_answer(&mut self, answer: &Answer) -> Result<(), Violation> {
+        let Answer { flags, session, seen, head, missed } = *answer;
+        if flags & FLAG_RESUMED != 0 {
+            if self.key != Some(session) || session == SessionKey::NEW {
+                let words = "a session is resumed that was not asked for";
+                return Err(Violation::new(ErrorCode::Malformed, words));
+            }
+            self.outbox.resume(seen)?;
+            if flags & FLAG_GAP != 0 {
+                self.last_seq = self.last_seq.min(head);
+            }
+            self.inbox.push_about_connection(Event::Resumed { missed });
+        } else if self.key.replace(session).is_some() {
+            self.last_seq = 0;
+            let unconfirmed = self.outbox.lose_session();
+            self.answers += 1;
+            self.inbox.push_about_connection(Event::SessionLost { unconfirmed });
+        }
+        Ok(())
+    }
+
+    /// The handshake is done: what is kept may be sent.
+    fn open(&mut self, now: Instant) {
+        self.phase = Phase::Open;
+        self.outbox.put_in_line(&mut self.outgoing);
+        self.begin_heartbeat(now);
+        if let Some(backoff) = &mut self.backoff {
+            backoff.opened(now);
+        }
+    }
+
+    fn take_in_dialogue(&mut self, frame: Frame<'_>, now: Instant) -> Result<(), Violation> {
         match frame {
             Frame::RelayedText { .. }
             | Frame::RelayedBytes { .. }
@@ -79,7 +133,7 @@ impl ClientSession {
             | Frame::Uploaded { .. }
             | Frame::TurnEnded { .. } => self.take_record(&frame)?,
             Frame::Status { id, code, detail } => self.take_status(id, code, detail)?,
-            Frame::Present { total, names } if self.keep.records => {
+            Frame::Present { total, names } if self.inbox.keep.records => {
                 let names = names.into_iter().map(str::to_owned).collect();
                 self.keep_event(Event::Present { total, names });
             }
@@ -90,13 +144,11 @@ impl ClientSession {
                 if self.is_closing() {
                     self.phase = Phase::Closing { peer_is_done: true };
                 } else {
-                    self.end(terminated(reason, retry_after_ms, detail));
+                    self.terminated(reason, retry_after_ms, detail, now);
                 }
             }
             Frame::TerminateAck if self.is_closing() => self.end(End::Closed { answered: true }),
-            Frame::Error { code, detail } => {
-                self.end(End::Refused { code, detail: detail.into_owned() });
-            }
+            Frame::Error { code, detail } => self.refused(code, detail, now),
             Frame::InitAck { .. } => return Err(out_of_order("a second InitAck")),
             // Turns and streams, answers that nobody waits for, hints: legal, and of no meaning.
             _ => {}
@@ -108,7 +160,7 @@ impl ClientSession {
         if let Some(heartbeat) = &mut self.heartbeat {
             heartbeat.pong_seen(nonce);
         }
-        if !self.has_pong(nonce) {
+        if nonce > self.lost_nonce && self.open_pings.contains(&nonce) {
             self.forget_ping(nonce);
             self.answers += 1;
         }
@@ -130,7 +182,7 @@ impl ClientSession {
             return Err(Violation::new(ErrorCode::OutOfOrder, words));
         }
         self.last_seq = seq;
-        if self.keep.records
+        if self.inbox.keep.records
             && let Some(event) = record_event(frame, seq, time_of(time_ms))
         {
             self.keep_event(event);
@@ -144,31 +196,21 @@ impl ClientSession {
         code: StatusCode,
         detail: Cow<'_, str>,
     ) -> Result<(), Violation> {
-        let receipt = Receipt(id);
         if code != StatusCode::Accepted {
-            if self.outbox.refuse(id, code, &detail)? {
+            if let Some(receipt) = self.outbox.refuse(id, code, &detail)? {
                 self.answers += 1;
-                if self.keep.refusals {
+                if self.inbox.keep.refusals {
                     let detail = detail.into_owned();
                     self.keep_event(Event::Refused { receipt, code, detail });
                 }
             }
-        } else if self.outbox.accept(id)? {
+        } else if let Some(receipt) = self.outbox.accept(id)? {
             self.answers += 1;
-            if self.keep.acceptances {
-                self.keep_acceptance(receipt);
+            if self.inbox.keep.acceptances {
+                self.inbox.push_acceptance(receipt);
             }
         }
         Ok(())
-    }
-
-    /// An acceptance that nobody has taken yet is made to say more, instead of a second one.
-    fn keep_acceptance(&mut self, receipt: Receipt) {
-        if let Some(Event::Accepted { receipt: last }) = self.inbox.back_mut() {
-            *last = receipt;
-        } else {
-            self.keep_event(Event::Accepted { receipt });
-        }
     }
 
     /// While this side is closing, reading goes on whatever the inbox holds, for the sake of the
@@ -177,18 +219,12 @@ impl ClientSession {
         if self.is_closing() && self.inbox_is_full() {
             return;
         }
-        self.inbox_size += event.size();
-        self.inbox.push_back(event);
+        self.inbox.push(event);
     }
 }
 
 fn out_of_order(words: &'static str) -> Violation {
     Violation::new(ErrorCode::OutOfOrder, words)
-}
-
-fn terminated(reason: crate::message::Reason, retry_after_ms: u32, detail: Cow<'_, str>) -> End {
-    let retry_after = Duration::from_millis(u64::from(retry_after_ms));
-    End::Terminated { reason, retry_after, detail: detail.into_owned() }
 }
 
 fn time_of(time_ms: u64) -> SystemTime {

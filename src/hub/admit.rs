@@ -14,7 +14,7 @@ use crate::codec::decode;
 use crate::frame::{Framer, HANDSHAKE_FRAME_MAX};
 use crate::heartbeat::Heartbeat;
 use crate::log::Audience;
-use crate::message::{ErrorCode, Frame, MAGIC, Mode, VERSION, Violation, kind};
+use crate::message::{ErrorCode, Frame, MAGIC, Mode, SessionKey, VERSION, Violation, kind};
 use crate::name;
 use crate::report::Report;
 
@@ -30,6 +30,8 @@ const ADMISSION_SIZE: usize = 128;
 
 /// What a client asks for in Init.
 struct Request {
+    session: SessionKey,
+    received: u64,
     name: String,
     timezone: String,
 }
@@ -39,7 +41,7 @@ impl Hub {
     /// it is told so with Error 8 and closed by the shell.
     pub fn connect(&mut self, peer: &str, at: Moment) -> Option<LinkId> {
         let core = &mut self.core;
-        let without_session = core.links.len().saturating_sub(core.sessions.len());
+        let without_session = core.links.len().saturating_sub(core.connected());
         if core.cut_off.is_some() || without_session >= core.rules.handshaking {
             return None;
         }
@@ -69,7 +71,9 @@ impl Hub {
         let admitted = match taken {
             Ok(None) => return true,
             Ok(Some(_)) if framer.buffered() > 0 => Err(sent_too_early()),
-            Ok(Some(request)) => self.admit(id, request, at),
+            Ok(Some(request)) => self
+                .resume(id, request.session, request.received, at)
+                .unwrap_or_else(|| self.admit(id, &request, at)),
             Err(violation) => Err(violation),
         };
         match admitted {
@@ -86,36 +90,40 @@ impl Hub {
                 self.core.owe(id, &Frame::Pong { nonce: *nonce });
                 Ok(None)
             }
-            Frame::Init { name, timezone, token, .. } => {
+            Frame::Init { session, received, name, timezone, token, .. } => {
                 if !same_token(&self.core.rules.token, token.0) {
                     let words = if token.0.is_empty() { "no token" } else { "a wrong token" };
                     return Err(Violation::new(ErrorCode::NotAuthorised, words));
                 }
-                let name = name::check(name)
-                    .map_err(|words| Violation::new(ErrorCode::NameRefused, words))?;
-                let timezone = if name::is_timezone(timezone) { timezone } else { "" };
-                Ok(Some(Request { name: name.to_owned(), timezone: timezone.to_owned() }))
+                if !self.core.keys.contains_key(session) {
+                    check_name(name)?;
+                }
+                let (name, timezone) = ((*name).to_owned(), (*timezone).to_owned());
+                Ok(Some(Request { session: *session, received: *received, name, timezone }))
             }
             _ => Err(Violation::new(ErrorCode::NotTcpkit, "neither Init nor Ping")),
         }
     }
 
     /// Makes a session, or says why not.
-    fn admit(&mut self, id: LinkId, request: Request, at: Moment) -> Result<(), Violation> {
+    fn admit(&mut self, id: LinkId, request: &Request, at: Moment) -> Result<(), Violation> {
         let core = &mut self.core;
-        if core.sessions.len() >= core.rules.clients {
-            let words = format!("{} clients are here, no more are taken", core.sessions.len());
-            return Err(Violation::new(ErrorCode::ServerFull, words));
+        let name = check_name(&request.name)?;
+        if core.connected() >= core.rules.clients {
+            return Err(core.full());
         }
         let Some(key) = (core.new_key)() else {
             return Err(Violation::new(ErrorCode::Internal, "no randomness for a session's key"));
         };
-        let name = core.free_name(&request.name);
+        let name = core.free_name(name);
         let folded = name::fold(&name);
-        let mut session = Session::new(name.clone(), folded.clone(), request.timezone, key);
+        let timezone = &*request.timezone;
+        let timezone = if name::is_timezone(timezone) { timezone } else { "" }.to_owned();
+        let mut session = Session::new(name.clone(), folded.clone(), timezone, key);
         session.link = id;
         let session = core.sessions.insert(session);
         core.names.insert(folded, session);
+        core.keys.insert(key, session);
         let Some(link) = core.links.get_mut(id.0) else { return Ok(()) };
         link.session = session;
         link.stage = Stage::Joining;
@@ -134,15 +142,12 @@ impl Hub {
     pub(super) fn welcome(&mut self, id: LinkId, at: Moment) {
         let core = &mut self.core;
         let Some(link) = core.links.get_mut(id.0) else { return };
-        let Some(session) = core.sessions.get(link.session) else { return };
+        let Some(session) = core.sessions.get_mut(link.session) else { return };
         let log = &core.ledger.log;
-        link.stage = Stage::Open;
-        let heartbeat = Heartbeat::new(core.rules.rhythm, at.now);
-        link.heartbeat = Some(heartbeat);
-        link.cursor = log.latest_for(link.session, core.rules.history);
-        link.torn_until = link.cursor;
+        link.enter(link.session, log.latest_for(link.session, core.rules.history));
+        link.heartbeat = Some(Heartbeat::new(core.rules.rhythm, at.now));
+        session.begins_behind = log.seq_before(link.cursor);
         core.pressure.floor = core.pressure.floor.min(link.cursor);
-        link.account.start = link.cursor;
         let ack = Frame::InitAck {
             version: VERSION,
             mode: core.mode,
@@ -152,7 +157,7 @@ impl Hub {
             head: log.last_seq(),
             missed: 0,
             frame_max: core.rules.frame_max,
-            grace_ms: 0,
+            grace_ms: core.rules.grace_ms(),
             name: &session.name,
         };
         ack.encode(&mut link.owed);
@@ -160,6 +165,8 @@ impl Hub {
         core.watch(id, at.now);
         core.owe_present(id);
         core.mark(id);
+        self.turn(at, None, |table, now, out| table.sit_down(session, now, out));
+        let core = &mut self.core;
         let mut room = Room { core, session, id: 0, open: 0, time_ms: at.time_ms };
         let (name, timezone) = (room.member().name.to_owned(), room.member().timezone.to_owned());
         let handler = &*self.handler;
@@ -190,7 +197,7 @@ impl Core {
         }
     }
 
-    fn owe_present(&mut self, id: LinkId) {
+    pub(super) fn owe_present(&mut self, id: LinkId) {
         if self.mode == Mode::Echo {
             return;
         }
@@ -207,9 +214,13 @@ impl Core {
         if let Some(link) = self.links.get_mut(id.0) {
             let before = link.owed.len();
             present.encode(&mut link.owed);
-            link.present_size = link.owed.len() - before;
+            link.allowance += link.owed.len() - before;
         }
     }
+}
+
+fn check_name(name: &str) -> Result<&str, Violation> {
+    name::check(name).map_err(|words| Violation::new(ErrorCode::NameRefused, words))
 }
 
 fn sent_too_early() -> Violation {

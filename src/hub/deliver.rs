@@ -1,9 +1,10 @@
 //! What clients get to hear: one write at a time, of all that is there (`PROTOCOL.md` section 5).
 //!
 //! An [`Order`] is one write to one client: what was torn, what it is owed, its share of the log
-//! from its cursor on, its farewell. The shell carries it out without any lock and says how much
-//! the socket took. The thread that appended records serves those who keep up; who does not take
-//! a whole order *lags*, and gets a helper of its own until it has caught up.
+//! from its cursor on, a notice that belongs behind those records, its farewell. The shell carries
+//! it out without any lock and says how much the socket took. The thread that appended records
+//! serves those who keep up; who does not take a whole order *lags*, and gets a helper of its own
+//! until it has caught up.
 
 use std::ops::Range;
 
@@ -49,6 +50,7 @@ pub enum Step {
 #[derive(Debug, Default)]
 pub struct Order {
     owed: Vec<u8>,
+    notice: Vec<u8>,
     farewell: Vec<u8>,
     /// The first `torn` bytes of the first range finish a record.
     torn: bool,
@@ -87,7 +89,7 @@ impl Window {
 }
 
 impl Order {
-    /// The bytes to write, in order; at most 60 pieces.
+    /// The bytes to write, in order; at most 61 pieces.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let (torn, rest) = self.ranges.split_at(usize::from(self.torn));
         let torn = torn.iter().map(|range| self.window.slice(range));
@@ -95,7 +97,7 @@ impl Order {
         let owed = std::iter::once(&*self.owed);
         torn.chain(owed)
             .chain(records)
-            .chain(std::iter::once(&*self.farewell))
+            .chain([&*self.notice, &*self.farewell])
             .filter(|piece| !piece.is_empty())
     }
 
@@ -108,13 +110,15 @@ impl Order {
 
     fn clear(&mut self) {
         self.owed.clear();
+        self.notice.clear();
         self.farewell.clear();
         self.ranges.clear();
         self.torn = false;
     }
 
     fn is_empty(&self) -> bool {
-        self.owed.is_empty() && self.ranges.is_empty() && self.farewell.is_empty()
+        let parts = [&self.owed, &self.notice, &self.farewell];
+        self.ranges.is_empty() && parts.iter().all(|part| part.is_empty())
     }
 }
 
@@ -259,6 +263,9 @@ impl Link {
             self.cursor = order.until;
             self.torn_until = order.until;
         }
+        if order.until >= self.notice_at {
+            std::mem::swap(&mut order.notice, &mut self.notice);
+        }
         if self.last_position.is_some_and(|last| order.until >= last) {
             std::mem::swap(&mut order.farewell, &mut self.farewell);
         }
@@ -291,11 +298,11 @@ impl Link {
             self.cursor = order.until;
             self.torn_until = order.until;
         }
-        if left < order.farewell.len() {
-            self.owed.splice(..0, order.farewell.drain(left..));
-            return false;
-        }
-        true
+        order.notice.append(&mut order.farewell);
+        let rest = order.notice.split_off(left.min(order.notice.len()));
+        let is_whole = rest.is_empty();
+        self.owed.splice(..0, rest);
+        is_whole
     }
 
     /// Only `count` bytes of a range of records went.
@@ -316,6 +323,9 @@ impl Link {
         order.owed.drain(..sent);
         order.owed.append(&mut self.owed);
         std::mem::swap(&mut order.owed, &mut self.owed);
+        if self.notice.is_empty() {
+            std::mem::swap(&mut order.notice, &mut self.notice); // else there is newer news
+        }
         self.farewell.splice(..0, order.farewell.drain(..));
     }
 }

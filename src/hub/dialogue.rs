@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::link::{Blocked, LinkId, Stage};
+use super::playing::Move;
 use super::room::{Message, Refusal, Room};
 use super::session::Numbered;
 use super::{Core, Hub, Moment, OWED_MAX, Taken};
@@ -11,13 +12,13 @@ use crate::codec::decode;
 use crate::frame::{BODY_MARGIN, Framer, RawFrame};
 use crate::heartbeat::is_data;
 use crate::log::SessionId;
-use crate::message::{ErrorCode, Frame, Mode, StatusCode, Violation, kind};
+use crate::message::{ErrorCode, Frame, StatusCode, Violation, kind};
 use crate::report::Report;
 
 /// The words of a refusal are cut after this many bytes.
 const DETAIL_MAX: usize = 256;
-/// What a record takes beside the message that it comes from: `seq`, time, and a name.
-const RECORD_MARGIN: usize = 128;
+/// What a record takes beside the message that it comes from: `seq`, time, and up to two names.
+const RECORD_MARGIN: usize = 192;
 
 /// A message that a handler may see, or why it may not.
 type Judged<'a> = Result<Message<'a>, Refusal>;
@@ -187,11 +188,15 @@ impl Hub {
                 return Ok(true);
             }
         };
-        let core = &mut self.core;
-        let mut room = Room { core, session, id, open: 0, time_ms: at.time_ms };
-        match self.handler.message(&mut room, message) {
-            Ok(()) => {
-                let open = room.open;
+        let taken = if let Message::Move { turn, text } = message {
+            self.take_move(Move { session, id, turn, text }, at)
+        } else {
+            let core = &mut self.core;
+            let mut room = Room { core, session, id, open: 0, time_ms: at.time_ms };
+            self.handler.message(&mut room, message).map(|()| room.open)
+        };
+        match taken {
+            Ok(open) => {
                 if let Some(sender) = self.core.sessions.get_mut(session) {
                     sender.accept(id, open);
                 }
@@ -230,7 +235,9 @@ impl Core {
             }
             Frame::Bytes { id, body } if body.len() > largest => (id, Err(too_large(largest))),
             Frame::Bytes { id, body } => (id, Ok(Message::Bytes(body))),
-            Frame::Move { id, .. } => (id, Err(not_your_turn())),
+            Frame::Move { id, turn, body } => {
+                (id, text(body).map(|text| Message::Move { turn, text }))
+            }
             _ => return Err(Violation::new(ErrorCode::UnknownKind, "no message")),
         })
     }
@@ -238,7 +245,7 @@ impl Core {
     /// Whether more may be taken from a client, for what it is owed already.
     pub(super) fn may_owe(&mut self, id: LinkId, at: Moment) -> bool {
         let (owed, bound) = self.links.get(id.0).map_or((0, 0), |link| {
-            (link.owed.len() + link.owed_in_flight, OWED_MAX + link.present_size)
+            (link.owed.len() + link.owed_in_flight, OWED_MAX + link.allowance)
         });
         if owed > bound {
             self.block(id, Blocked::Owed, at);
@@ -295,10 +302,4 @@ fn too_large(largest: usize) -> Refusal {
 
 fn not_utf8() -> Refusal {
     Refusal { code: StatusCode::NotUtf8, detail: String::new() }
-}
-
-/// Moves belong to mode [`Mode::Turn`], which this version does not have.
-fn not_your_turn() -> Refusal {
-    let detail = format!("there is no turn to take in any mode but {}", Mode::Turn);
-    Refusal { code: StatusCode::NotYourTurn, detail }
 }

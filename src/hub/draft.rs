@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use crate::codec::put_relayed;
 use crate::log::{Audience, SessionId};
-use crate::message::{Frame, Reason, kind};
+use crate::message::{Frame, Outcome, Reason, kind};
 
 /// A record that has no `seq` yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,10 +43,26 @@ pub enum Draft<'a> {
         /// Whose.
         name: Cow<'a, str>,
     },
+    /// A turn ended.
+    TurnEnded {
+        /// Its number.
+        turn: u64,
+        /// How.
+        outcome: Outcome,
+        /// Who had it.
+        from: Cow<'a, str>,
+        /// Who has the next one; empty: nobody.
+        next: Cow<'a, str>,
+        /// The move; empty if there was none.
+        body: Cow<'a, str>,
+    },
 }
 
 /// The largest header of a record: frame, `seq`, `time_ms`, and a reason or the length of a name.
 pub(super) const RECORD_HEADER: usize = 5 + 8 + 8 + 2;
+
+/// What the record of a turn has beside that: its number, its outcome, and a second name's length.
+const TURN_HEADER: usize = 8 + 1 + 2;
 
 impl Draft<'_> {
     /// How many bytes the record takes at the most.
@@ -58,6 +74,9 @@ impl Draft<'_> {
                 }
                 Draft::Bytes { from, body } => from.len() + body.len(),
                 Draft::Joined { name } | Draft::Left { name, .. } => name.len(),
+                Draft::TurnEnded { from, next, body, .. } => {
+                    TURN_HEADER + from.len() + next.len() + body.len()
+                }
             }
     }
 
@@ -78,6 +97,10 @@ impl Draft<'_> {
             Draft::Left { reason, name } => {
                 Frame::Left { seq, time_ms, reason: *reason, name }.encode(out);
             }
+            Draft::TurnEnded { turn, outcome, from, next, body } => {
+                let (turn, outcome) = (*turn, *outcome);
+                Frame::TurnEnded { seq, time_ms, turn, outcome, from, next, body }.encode(out);
+            }
         }
     }
 
@@ -94,6 +117,10 @@ impl Draft<'_> {
             Draft::Direct { from, body } => Draft::Direct { from: text(from), body: text(body) },
             Draft::Joined { name } => Draft::Joined { name: text(name) },
             Draft::Left { reason, name } => Draft::Left { reason, name: text(name) },
+            Draft::TurnEnded { turn, outcome, from, next, body } => {
+                let (from, next, body) = (text(from), text(next), text(body));
+                Draft::TurnEnded { turn, outcome, from, next, body }
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use super::link::{LinkId, Service, Stage};
 use super::room::Room;
 use super::session::Session;
 use super::{Core, DRAIN_TIME, Hub, Moment};
+use crate::end::Loss;
 use crate::log::{Audience, SessionId};
 use crate::message::{ErrorCode, Frame, Reason, Violation};
 use crate::report::Report;
@@ -19,10 +20,14 @@ pub(super) const ACK_TIME: Duration = Duration::from_secs(5);
 
 impl Hub {
     /// The connection is closed: by the peer, by the system, or by the shell. It is forgotten.
-    pub fn hung_up(&mut self, id: LinkId, at: Moment) {
+    /// `loss` says how, as the system told it.
+    pub fn hung_up(&mut self, id: LinkId, loss: Loss, at: Moment) {
         let Some(link) = self.core.links.get(id.0) else { return };
-        let (session, reason) = (link.session, link.reason);
-        self.end_session(session, reason, at);
+        match link.reason {
+            Reason::Done => self.end_session_of(id, Reason::Done, at),
+            Reason::Lost => self.lose_session(id, loss, at),
+            reason => self.lose_session(id, Loss::Terminated(reason), at),
+        }
         self.core.end_service(id);
         self.core.unblock(id);
         self.core.relieve(id, at.now);
@@ -56,7 +61,10 @@ impl Hub {
         link.last_position = Some(self.core.ledger.log.head());
         Frame::TerminateAck.encode(&mut link.farewell);
         self.core.set_deadline(id, at.now + ACK_TIME);
-        self.end_session(session, reason, at);
+        match reason {
+            Reason::Done => self.end_session(session, reason, at),
+            reason => self.lose_session(id, Loss::Terminated(reason), at),
+        }
         self.core.mark(id);
     }
 
@@ -64,8 +72,7 @@ impl Hub {
     pub(super) fn client_acknowledges(&mut self, id: LinkId, at: Moment) {
         let Some(link) = self.core.links.get(id.0) else { return };
         if link.stage == Stage::Asked && link.farewell.is_empty() {
-            let (session, reason) = (link.session, link.reason);
-            self.end_session(session, reason, at);
+            self.lose_session(id, Loss::Terminated(link.reason), at);
             self.core.say_last(id, None, at);
         }
     }
@@ -105,32 +112,64 @@ impl Hub {
     pub(super) fn let_go(&mut self, id: LinkId, at: Moment) {
         let detail = Cow::Borrowed("others would have had to wait");
         let frame = Frame::Terminate { reason: Reason::TooSlow, retry_after_ms: 0, detail };
-        self.put_out(id, Reason::TooSlow, Some(&frame.to_bytes()), at);
+        self.send_away(id, Loss::Terminated(Reason::TooSlow), &frame, at);
     }
 
     /// A client that gave no sign of life: tries to say so.
     pub(super) fn give_up_dead(&mut self, id: LinkId, at: Moment) {
         let detail = Cow::Borrowed("");
         let frame = Frame::Terminate { reason: Reason::NoHeartbeat, retry_after_ms: 0, detail };
-        self.put_out(id, Reason::NoHeartbeat, Some(&frame.to_bytes()), at);
+        self.send_away(id, Loss::Silent, &frame, at);
     }
 
-    fn put_out(&mut self, id: LinkId, reason: Reason, last_words: Option<&[u8]>, at: Moment) {
+    /// A client that said nothing but heartbeats for too long.
+    pub(super) fn let_idle_go(&mut self, id: LinkId, at: Moment) {
+        let detail = Cow::Borrowed("");
+        let frame = Frame::Terminate { reason: Reason::Idle, retry_after_ms: 0, detail };
+        self.send_away(id, Loss::Terminated(Reason::Idle), &frame, at);
+    }
+
+    /// Ends a connection, not its session.
+    fn send_away(&mut self, id: LinkId, loss: Loss, last_words: &Frame<'_>, at: Moment) {
         let Some(link) = self.core.links.get_mut(id.0) else { return };
         if matches!(link.stage, Stage::Refused | Stage::Draining) {
             return;
         }
-        let session = link.session;
+        self.core.say_last(id, Some(&last_words.to_bytes()), at);
+        self.lose_session(id, loss, at);
+    }
+
+    /// Ends a connection, and its session with it.
+    pub(super) fn put_out(
+        &mut self,
+        id: LinkId,
+        reason: Reason,
+        last_words: Option<&[u8]>,
+        at: Moment,
+    ) {
+        let Some(link) = self.core.links.get_mut(id.0) else { return };
+        if matches!(link.stage, Stage::Refused | Stage::Draining) {
+            return;
+        }
         self.core.say_last(id, last_words, at);
-        self.end_session(session, reason, at);
+        self.end_session_of(id, reason, at);
+    }
+
+    /// Ends the session of a connection, unless it goes on elsewhere.
+    fn end_session_of(&mut self, id: LinkId, reason: Reason, at: Moment) {
+        let session_id = self.core.links.get(id.0).map_or(0, |link| link.session);
+        if self.core.sessions.get(session_id).is_some_and(|session| session.link == id) {
+            self.end_session(session_id, reason, at);
+        }
     }
 
     /// Ends a session: its name is free, and the others are told.
-    fn end_session(&mut self, session: SessionId, reason: Reason, at: Moment) {
-        let core = &mut self.core;
-        if core.sessions.get(session).is_none() {
+    pub(super) fn end_session(&mut self, session: SessionId, reason: Reason, at: Moment) {
+        if self.core.sessions.get(session).is_none() {
             return;
         }
+        self.turn(at, None, |table, now, out| table.leave(session, now, out));
+        let core = &mut self.core;
         let mut room = Room { core, session, id: 0, open: 0, time_ms: at.time_ms };
         let handler = &*self.handler;
         let calm = catch_unwind(AssertUnwindSafe(|| handler.left(&mut room, reason))).is_ok();
@@ -138,6 +177,7 @@ impl Hub {
         let announces = core.announces();
         let Some(ended) = core.sessions.remove(session) else { return };
         core.names.remove(&ended.folded);
+        core.keys.remove(&ended.key);
         if !calm {
             core.reports.push(Report::HandlerPanicked { name: ended.name.clone() });
         }
@@ -146,8 +186,12 @@ impl Hub {
             let (audience, time_ms) = (Audience::Others, at.time_ms);
             core.propose(Proposal { session, id: 0, audience, time_ms, draft });
         }
-        let peer =
-            core.links.get(ended.link.0).map_or_else(String::new, |link| link.peer.to_string());
+        let link = core.links.get(ended.link.0).map(|link| link.peer.to_string());
+        let away = ended.away.map(|away| {
+            core.away.remove(&(away.until, session));
+            away.peer.into()
+        });
+        let peer = link.or(away).unwrap_or_default();
         core.reports.push(Report::Left { peer, name: ended.name, reason });
     }
 
@@ -184,7 +228,7 @@ impl Hub {
 impl Core {
     /// Nothing but `last_words` is sent to a client any more, behind what is under way; then our
     /// half is shut.
-    fn say_last(&mut self, id: LinkId, last_words: Option<&[u8]>, at: Moment) {
+    pub(super) fn say_last(&mut self, id: LinkId, last_words: Option<&[u8]>, at: Moment) {
         let Some(link) = self.links.get_mut(id.0) else { return };
         if link.is_torn() && !link.in_flight {
             let mut rest = Vec::new();

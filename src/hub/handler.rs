@@ -1,5 +1,5 @@
 //! What a server does with its clients' messages: the [`Handler`] that a program brings, and the
-//! two that come with the crate, [`Relay`] and [`Echo`].
+//! three that come with the crate, [`Relay`], [`Turns`] and [`Echo`].
 //!
 //! Pure: a handler decides, the server does the rest. It is called with the server's state locked,
 //! one call at a time, so it needs no locks of its own for what only handlers touch; it must not
@@ -57,6 +57,22 @@ impl Handler for Relay {
     }
 
     #[inline]
+    fn message(&self, room: &mut Room<'_>, message: Message<'_>) -> Result<(), Refusal> {
+        room.relay(message)
+    }
+}
+
+/// Takes turns: as [`Relay`], and each member in order of arrival has the turn, to make a move that
+/// all others are told. Of the one whose turn it is, any move is accepted; a handler of your own
+/// with [`Mode::Turn`] may refuse some, and the turn stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Turns;
+
+impl Handler for Turns {
+    fn mode(&self) -> Mode {
+        Mode::Turn
+    }
+
     fn message(&self, room: &mut Room<'_>, message: Message<'_>) -> Result<(), Refusal> {
         room.relay(message)
     }

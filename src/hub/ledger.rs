@@ -23,14 +23,18 @@ pub enum Commit {
 pub(super) struct Ledger {
     pub(super) log: Log,
     commit: Commit,
-    proposed: Vec<Proposal<'static>>,
+    proposals: Vec<Proposal<'static>>,
     /// Bytes that are promised to proposals which are not committed yet.
     reserved: u64,
+    /// How many records were proposed that were not committed with that.
+    pub(super) proposed: u64,
+    /// How many of those are committed.
+    pub(super) committed: u64,
 }
 
 impl Ledger {
     pub(super) fn new(log: Log, commit: Commit) -> Self {
-        Self { log, commit, proposed: Vec::new(), reserved: 0 }
+        Self { log, commit, proposals: Vec::new(), reserved: 0, proposed: 0, committed: 0 }
     }
 
     /// Whether one more record of `size` bytes can be proposed; `floor` as in [`Log::make_room`].
@@ -75,7 +79,8 @@ impl Ledger {
             Commit::Later => {
                 self.reserved += proposal.draft.size() as u64;
                 let draft = proposal.draft.into_owned();
-                self.proposed.push(Proposal { draft, ..proposal });
+                self.proposed += 1;
+                self.proposals.push(Proposal { draft, ..proposal });
                 false
             }
         }
@@ -90,12 +95,20 @@ impl Ledger {
         });
     }
 
-    /// A commit has used up what was reserved for it.
+    /// A commit has used up what was reserved for it, if it was proposed here.
     pub(super) fn release(&mut self, record: &Proposal<'_>) {
-        self.reserved = self.reserved.saturating_sub(record.draft.size() as u64);
+        if record.session != 0 {
+            self.reserved = self.reserved.saturating_sub(record.draft.size() as u64);
+            self.committed += 1;
+        }
+    }
+
+    /// Whether everything that was proposed is committed.
+    pub(super) fn is_settled(&self) -> bool {
+        self.proposed == self.committed
     }
 
     pub(super) fn take_proposals(&mut self) -> Vec<Proposal<'static>> {
-        std::mem::take(&mut self.proposed)
+        std::mem::take(&mut self.proposals)
     }
 }

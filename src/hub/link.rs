@@ -98,10 +98,13 @@ pub(super) struct Link {
     pub(super) owed: Vec<u8>,
     /// How many bytes of such frames somebody is writing at this moment.
     pub(super) owed_in_flight: usize,
-    /// The size of Present, which is owed from the start and counts for no bound.
-    pub(super) present_size: usize,
+    /// The size of what is owed from the start, such as Present, and counts for no bound.
+    pub(super) allowance: usize,
     /// Somebody is writing to it at this moment.
     pub(super) in_flight: bool,
+    /// A frame that goes behind the records up to `notice_at`, and before later ones.
+    pub(super) notice: Vec<u8>,
+    pub(super) notice_at: u64,
     /// Records up to here are sent before the farewell.
     pub(super) last_position: Option<u64>,
     /// The last frame of all.
@@ -110,6 +113,8 @@ pub(super) struct Link {
     pub(super) deadline: Option<Instant>,
     /// Watches the client's silence, once it has a session.
     pub(super) heartbeat: Option<Heartbeat>,
+    /// When it last said anything but a heartbeat.
+    pub(super) last_data: Instant,
     /// It was not read on purpose: its silence since does not count.
     pub(super) excused: bool,
     /// When it is looked at next.
@@ -139,12 +144,15 @@ impl Link {
             torn_until: 0,
             owed: Vec::new(),
             owed_in_flight: 0,
-            present_size: 0,
+            allowance: 0,
             in_flight: false,
+            notice: Vec::new(),
+            notice_at: 0,
             last_position: None,
             farewell: Vec::new(),
             deadline: None,
             heartbeat: None,
+            last_data: now,
             excused: false,
             alarm: None,
             given_up: false,
@@ -157,15 +165,32 @@ impl Link {
         }
     }
 
+    /// Its client has a session from now on, and gets the records from `cursor` on.
+    pub(super) fn enter(&mut self, session: SessionId, cursor: u64) {
+        self.session = session;
+        self.stage = Stage::Open;
+        self.deadline = None;
+        self.frame_since = None;
+        self.cursor = cursor;
+        self.torn_until = cursor;
+        self.account.start = cursor;
+    }
+
+    /// Whether its client has ended the session, and only waits for the fate of its messages.
+    pub(super) fn is_leaving_for_good(&self) -> bool {
+        self.stage == Stage::Leaving && self.reason == Reason::Done
+    }
+
     /// Whether records of the log are sent to it.
     pub(super) fn takes_records(&self) -> bool {
         matches!(self.stage, Stage::Open | Stage::Leaving | Stage::Asked)
             && self.service != Service::Broken
     }
 
-    /// Up to which position records are sent to it.
+    /// Up to which position records are sent to it, before anything else is.
     pub(super) fn limit(&self, head: u64) -> u64 {
-        self.last_position.unwrap_or(head)
+        let limit = self.last_position.unwrap_or(head);
+        if self.notice.is_empty() { limit } else { limit.min(self.notice_at) }
     }
 
     /// Whether records that it has not taken yet must stay in the log.

@@ -13,9 +13,10 @@
 //!
 //! One idea a file: `admit` the handshake, `dialogue` what clients say, `deliver` what they
 //! get to hear, `pressure` what happens when some do not listen, `timing` what is
-//! due, `ending` how it ends.
+//! due, `ending` how it ends, `away` how it goes on after all, `playing` whose turn it is.
 
 mod admit;
+mod away;
 mod deliver;
 mod dialogue;
 mod draft;
@@ -23,6 +24,7 @@ mod ending;
 mod handler;
 mod ledger;
 mod link;
+mod playing;
 mod pressure;
 mod room;
 mod session;
@@ -30,14 +32,14 @@ mod slots;
 mod timing;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use deliver::{Order, Step, Who};
 pub use draft::{Draft, Proposal};
-pub use handler::{Echo, Handler, Relay};
+pub use handler::{Echo, Handler, Relay, Turns};
 pub use ledger::Commit;
 pub use link::LinkId;
 pub use room::{Member, Message, Refusal, Room};
@@ -46,8 +48,11 @@ use crate::heartbeat::Rhythm;
 use crate::log::{Audience, Log, SessionId};
 use crate::message::{Frame, Mode, SessionKey, StatusCode};
 use crate::report::Report;
+use crate::settings::{Level, Settings};
+use crate::turns::{Table, TurnRules};
 use ledger::Ledger;
 use link::{Link, Service, Stage};
+use playing::Game;
 use pressure::Pressure;
 use session::Session;
 use slots::Slots;
@@ -68,6 +73,9 @@ pub struct Rules {
     pub handshake_time: Duration,
     pub frame_max: u32,
     pub frame_time: Duration,
+    pub idle_time: Duration,
+    pub grace: Duration,
+    pub away: usize,
     pub history: u64,
     pub announce: usize,
     pub log_bytes: u64,
@@ -75,8 +83,45 @@ pub struct Rules {
     pub patience: Duration,
     pub stall: Duration,
     pub rhythm: Rhythm,
+    pub turns: TurnRules,
+    /// Reports that matter less are not made where they would cost something for each message.
+    pub report_level: Level,
     /// The access token that clients must show; empty: none.
     pub token: String,
+}
+
+impl Rules {
+    /// For how long a session is kept, as InitAck tells it.
+    fn grace_ms(&self) -> u32 {
+        u32::try_from(self.grace.as_millis()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Without a token.
+impl From<&Settings> for Rules {
+    fn from(settings: &Settings) -> Self {
+        let Settings { relay, limits, session, heartbeat, turn, log, .. } = settings;
+        Self {
+            clients: limits.clients,
+            handshaking: limits.handshaking,
+            handshake_time: limits.handshake_time,
+            frame_max: limits.frame,
+            frame_time: limits.frame_time,
+            idle_time: limits.idle_time,
+            grace: session.grace,
+            away: session.away,
+            history: relay.history as u64,
+            announce: relay.announce,
+            log_bytes: relay.log,
+            log_records: relay.records as u64,
+            patience: relay.patience,
+            stall: relay.stall,
+            rhythm: Rhythm::from(heartbeat),
+            turns: TurnRules::from(turn),
+            report_level: log.level,
+            token: String::new(),
+        }
+    }
 }
 
 /// A point in time, on both clocks: one that only grows, for deadlines, and the server's
@@ -124,6 +169,13 @@ struct Core {
     sessions: Slots<Session>,
     /// Folded name to session.
     names: HashMap<String, SessionId>,
+    keys: HashMap<SessionKey, SessionId>,
+    /// The sessions without a connection, by when they end.
+    away: BTreeSet<(Instant, SessionId)>,
+    /// Whose turn it is, in mode 2.
+    game: Option<Game>,
+    /// Frames for sessions that wait until so many proposed records are committed.
+    notices: VecDeque<(u64, SessionId, Vec<u8>)>,
     /// Where the next session's key comes from.
     new_key: NewKey,
     guests: u64,
@@ -160,6 +212,10 @@ impl Hub {
             links: Slots::new(),
             sessions: Slots::new(),
             names: HashMap::new(),
+            keys: HashMap::new(),
+            away: BTreeSet::new(),
+            game: (handler.mode() == Mode::Turn).then(|| Game::new(Table::new(rules.turns))),
+            notices: VecDeque::new(),
             new_key,
             guests: 0,
             news: None,
@@ -192,7 +248,9 @@ impl Hub {
 
     /// When [`tick`](Self::tick) is due at the latest.
     pub fn alarm_at(&self) -> Option<Instant> {
-        self.core.alarms.first()
+        let away = self.core.away.first().map(|(until, _)| *until);
+        let turn = self.core.game.as_ref().and_then(Game::due);
+        [self.core.alarms.first(), away, turn].into_iter().flatten().min()
     }
 
     /// What happened that an operator may want to know, oldest first.
@@ -200,9 +258,14 @@ impl Hub {
         std::mem::take(&mut self.core.reports)
     }
 
-    /// How many sessions there are.
+    /// How many sessions there are, those away included.
     pub fn sessions(&self) -> usize {
         self.core.sessions.len()
+    }
+
+    /// How many sessions have a connection.
+    pub fn connected(&self) -> usize {
+        self.core.connected()
     }
 
     /// How many connections there are, in whatever stage.
@@ -226,6 +289,7 @@ impl Hub {
             self.core.announce(record.session, record.audience);
             self.after_commit(&record, at);
         }
+        self.core.release_notices();
         self.core.unblock_all();
         self.core.spread();
     }
@@ -308,7 +372,7 @@ impl Core {
     /// Tells a client up to where its messages are accepted, if there is news of that.
     fn flush_status(&mut self, session: SessionId, id: LinkId) {
         let Some(session) = self.sessions.get_mut(session) else { return };
-        if std::mem::take(&mut session.confirm) {
+        if session.link == id && std::mem::take(&mut session.confirm) {
             let (id_accepted, code) = (session.accepted(), StatusCode::Accepted);
             let detail = Cow::Borrowed("");
             self.owe(id, &Frame::Status { id: id_accepted, code, detail });

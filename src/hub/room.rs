@@ -24,14 +24,24 @@ pub enum Message<'a> {
         /// What it says.
         text: &'a str,
     },
+    /// A move of the member whose turn it is, in mode [`Turn`](crate::message::Mode::Turn) only.
+    /// Accepting it passes the turn on, and tells all others.
+    Move {
+        /// The turn's number.
+        turn: u64,
+        /// The move.
+        text: &'a str,
+    },
 }
 
 impl<'a> Message<'a> {
-    /// The kind under which it is relayed, and its body.
+    /// The kind under which it is relayed, and its body. A move is not: its turn's record tells it.
     #[inline]
     fn relayed(self) -> (u8, &'a [u8]) {
         match self {
-            Message::Text(text) => (kind::RELAYED_TEXT, text.as_bytes()),
+            Message::Text(text) | Message::Move { text, .. } => {
+                (kind::RELAYED_TEXT, text.as_bytes())
+            }
             Message::Bytes(bytes) => (kind::RELAYED_BYTES, bytes),
             Message::Direct { text, .. } => (kind::RELAYED_DIRECT, text.as_bytes()),
         }
@@ -92,7 +102,8 @@ impl Room<'_> {
         self.core.sessions.len()
     }
 
-    /// Passes a message of this member on: to all others, or to the one that it is for.
+    /// Passes a message of this member on: to all others, or to the one that it is for. A move
+    /// needs no passing on, and is only accepted.
     ///
     /// # Errors
     /// [`StatusCode::NoSuchRecipient`] for a direct message to a name that nobody bears, or to
@@ -101,6 +112,7 @@ impl Room<'_> {
     pub fn relay(&mut self, message: Message<'_>) -> Result<(), Refusal> {
         let audience = match message {
             Message::Direct { to, .. } => Audience::Only(self.recipient(to)?),
+            Message::Move { .. } => return Ok(()),
             _ => Audience::Others,
         };
         self.propose(audience, None, message);
@@ -168,7 +180,9 @@ impl Room<'_> {
 fn draft<'a>(from: &'a str, message: Message<'a>) -> Draft<'a> {
     let from = Cow::Borrowed(from);
     match message {
-        Message::Text(text) => Draft::Text { from, body: Cow::Borrowed(text) },
+        Message::Text(text) | Message::Move { text, .. } => {
+            Draft::Text { from, body: Cow::Borrowed(text) }
+        }
         Message::Bytes(bytes) => Draft::Bytes { from, body: Cow::Borrowed(bytes) },
         Message::Direct { text, .. } => Draft::Direct { from, body: Cow::Borrowed(text) },
     }

@@ -1,17 +1,19 @@
 //! One session: who it is, and the numbering of what it sends (`PROTOCOL.md` sections 3 and 4).
 //!
 //! Pure. A session is apart from the connection (the hub's *link*) that it talks through, since
-//! it will outlive it once sessions can be resumed.
+//! it outlives it: see `away`.
 
 use std::collections::VecDeque;
 
+use super::away::Away;
 use super::link::LinkId;
 use crate::message::{ErrorCode, SessionKey, StatusCode, Violation};
 
 /// At this many remembered refusals the client is asked, by a Ping, whether it has them.
 const REFUSALS_ASK: usize = 512;
 /// Of more than this many the oldest is forgotten: the client has been sent them all, and its Pong
-/// may stand behind a thousand more messages (see "Changes" in `PROTOCOL.md`).
+/// may stand behind a thousand more messages (see "Changes" in `PROTOCOL.md`). Until it comes, the
+/// session cannot be resumed, since a Status 0 would then cover a refusal.
 const REFUSALS_MAX: usize = 1024;
 
 /// Messages side by side that were refused with the same words.
@@ -38,7 +40,11 @@ pub(super) struct Session {
     pub(super) folded: String,
     pub(super) timezone: String,
     pub(super) key: SessionKey,
+    /// The connection that it talks through; none of that name while it is away.
     pub(super) link: LinkId,
+    pub(super) away: Option<Away>,
+    /// Its records begin behind this `seq`.
+    pub(super) begins_behind: u64,
     /// The highest id that has come.
     pub(super) seen: u64,
     /// Messages whose records are not all committed yet, with how many are missing.
@@ -46,6 +52,10 @@ pub(super) struct Session {
     /// Something was accepted that no Status 0 has told yet.
     pub(super) confirm: bool,
     refusals: VecDeque<Refusal>,
+    /// How many messages those are.
+    refused: usize,
+    /// The last refusal that was forgotten without proof that the client has it; 0: none was.
+    unproven: u64,
     /// The nonce of the Ping that asks, and the last refusal before it.
     asked: Option<(u64, u64)>,
 }
@@ -58,10 +68,14 @@ impl Session {
             timezone,
             key,
             link: LinkId::default(),
+            away: None,
+            begins_behind: 0,
             seen: 0,
             pending: VecDeque::new(),
             confirm: false,
             refusals: VecDeque::new(),
+            refused: 0,
+            unproven: 0,
             asked: None,
         }
     }
@@ -109,16 +123,42 @@ impl Session {
     }
 
     pub(super) fn refuse(&mut self, id: u64, code: StatusCode, detail: &str) {
+        if self.refused == REFUSALS_MAX
+            && let Some(oldest) = self.refusals.front_mut()
+        {
+            self.unproven = oldest.first;
+            self.refused -= 1;
+            oldest.first += 1;
+            if oldest.first > oldest.last {
+                self.refusals.pop_front();
+            }
+        }
+        self.refused += 1;
         if let Some(last) = self.refusals.back_mut()
             && (last.last + 1, last.code, &*last.detail) == (id, code, detail)
         {
             last.last = id;
             return;
         }
-        if self.refusals.len() == REFUSALS_MAX {
-            self.refusals.pop_front();
-        }
         self.refusals.push_back(Refusal { first: id, last: id, code, detail: detail.to_owned() });
+    }
+
+    /// Every refusal that is remembered, in order.
+    pub(super) fn refused(&self) -> impl Iterator<Item = (u64, StatusCode, &str)> {
+        let each = |refusal: &'_ Refusal| refusal.first..=refusal.last;
+        self.refusals
+            .iter()
+            .flat_map(move |refusal| each(refusal).map(|id| (id, refusal.code, &*refusal.detail)))
+    }
+
+    /// Whether a new connection can be told the truth about all that was refused.
+    pub(super) fn may_resume(&self) -> bool {
+        self.unproven == 0
+    }
+
+    /// It has a new connection: what was asked over the old one will not be answered.
+    pub(super) fn begin_anew(&mut self) {
+        self.asked = None;
     }
 
     /// The refusal of message `id`, if it is still remembered.
@@ -135,7 +175,7 @@ impl Session {
 
     /// The nonce of a Ping to send now, if it is time to ask for the refusals.
     pub(super) fn ask(&mut self) -> Option<u64> {
-        if self.refusals.len() < REFUSALS_ASK || self.asked.is_some() {
+        if self.refused < REFUSALS_ASK || self.asked.is_some() {
             return None;
         }
         let last = self.refusals.back()?.last;
@@ -149,8 +189,18 @@ impl Session {
             && asked == nonce
         {
             self.asked = None;
-            while self.refusals.front().is_some_and(|refusal| refusal.last <= last) {
-                self.refusals.pop_front();
+            if self.unproven <= last {
+                self.unproven = 0;
+            }
+            while let Some(oldest) = self.refusals.front_mut()
+                && oldest.first <= last
+            {
+                let proven = oldest.last.min(last) + 1 - oldest.first;
+                self.refused -= proven as usize;
+                oldest.first += proven;
+                if oldest.first > oldest.last {
+                    self.refusals.pop_front();
+                }
             }
         }
     }
@@ -215,12 +265,27 @@ mod tests {
     }
 
     #[test]
-    fn refusals_of_a_kind_take_one_place() {
+    fn refusals_of_a_kind_take_one_place_and_are_bounded() {
         let mut session = session();
-        for id in 1..=100_000 {
+        for id in 1..=1024 {
             session.refuse(id, StatusCode::NoSuchRecipient, "nobody");
         }
-        assert!(session.refusal(99_999).is_some());
-        assert!(session.ask().is_none() && session.refusals.len() == 1);
+        assert_eq!((session.refusals.len(), session.refused().count()), (1, 1024));
+        assert!(session.may_resume());
+        let nonce = session.ask().expect("there are many");
+        for id in 1025..=3000 {
+            session.refuse(id, StatusCode::NoSuchRecipient, "nobody");
+        }
+        assert_eq!(
+            session.refused().map(|(id, ..)| id).collect::<Vec<_>>(),
+            (1977..=3000).collect::<Vec<_>>()
+        );
+        assert!(!session.may_resume(), "1025 to 1976 are forgotten, and may not be known");
+        session.answered(nonce);
+        assert!(!session.may_resume());
+        let nonce = session.ask().expect("there are many again");
+        session.answered(nonce);
+        assert!(session.may_resume());
+        assert_eq!((session.refused().count(), session.refused), (0, 0));
     }
 }

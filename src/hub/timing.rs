@@ -8,10 +8,11 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-use super::link::{Blocked, LinkId, Stage};
+use super::link::{Blocked, Link, LinkId, Stage};
 use super::{Core, Hub, Moment};
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::message::{ErrorCode, Frame, Violation};
+use crate::turns::Table;
 
 /// The alarms of all connections.
 #[derive(Debug, Default)]
@@ -24,6 +25,12 @@ pub(super) struct Alarms {
 impl Alarms {
     pub(super) fn first(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((time, _))| *time)
+    }
+
+    /// Something that is not in here is due at `time`; the first such thing so far was `other`.
+    pub(super) fn note(&mut self, time: Instant, other: Option<Instant>) {
+        let first = [self.first(), other].into_iter().flatten().min();
+        self.changed |= first.is_none_or(|first| time < first);
     }
 
     fn add(&mut self, time: Instant, id: LinkId) {
@@ -74,6 +81,8 @@ impl Hub {
                 self.core.arm(id, next);
             }
         }
+        self.end_those_away(at);
+        self.turn(at, None, Table::tick);
         self.core.spread();
     }
 
@@ -83,6 +92,7 @@ impl Hub {
         let Some(link) = self.core.links.get(id.0) else { return };
         let (stage, frame_since, blocked) = (link.stage, link.frame_since, link.blocked);
         let stage_is_over = link.deadline.is_some_and(due);
+        let idle_ends = self.core.idle_ends(link);
         let stall = link.blocked_since + self.core.rules.stall;
         if self.core.cut_off.is_some_and(due) || (stage_is_over && stage != Stage::Greeting) {
             self.core.end_service(id);
@@ -100,7 +110,11 @@ impl Hub {
         {
             self.let_go(id, at);
         } else if stage == Stage::Open && blocked.is_none() {
-            self.beat(id, at);
+            if idle_ends.is_some_and(due) {
+                self.let_idle_go(id, at);
+            } else {
+                self.beat(id, at);
+            }
         }
     }
 }
@@ -123,12 +137,21 @@ impl Core {
     pub(super) fn note_data(&mut self, id: LinkId, data: bool, now: Instant) {
         let Some(link) = self.links.get_mut(id.0) else { return };
         let excused = link.blocked.is_none() && std::mem::take(&mut link.excused);
+        if data || excused {
+            link.last_data = now;
+        }
         if (data || excused)
             && let Some(heartbeat) = &mut link.heartbeat
         {
             heartbeat.data_seen(now);
             self.watch(id, now);
         }
+    }
+
+    /// When a client has said nothing but heartbeats for too long.
+    fn idle_ends(&self, link: &Link) -> Option<Instant> {
+        let idle_time = self.rules.idle_time;
+        (!idle_time.is_zero() && link.stage == Stage::Open).then(|| link.last_data + idle_time)
     }
 
     /// A client answered a Ping.
@@ -164,6 +187,7 @@ impl Core {
             owed.then(|| link.blocked_since + stall),
             patience,
             link.heartbeat.as_ref().filter(|_| watched).map(Heartbeat::due),
+            self.idle_ends(link).filter(|_| watched),
         ];
         deadlines.into_iter().flatten().min()
     }

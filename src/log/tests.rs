@@ -3,7 +3,7 @@
 use super::*;
 use crate::frame::write_frame;
 
-fn add(log: &mut Log, origin: SessionId, audience: Audience, body: &[u8]) -> bool {
+pub(super) fn add(log: &mut Log, origin: SessionId, audience: Audience, body: &[u8]) -> bool {
     let size = 5 + 8 + body.len();
     if !log.make_room(size as u64, u64::MAX) {
         return false;

@@ -38,7 +38,17 @@ static PROGRAM: Program = Program {
         Flag::switch("version", "Print the version").short('V'),
     ],
     commands: &[],
-    settings: &["server", "relay", "session", "uploads", "limits", "access", "log", "heartbeat"],
+    settings: &[
+        "server",
+        "relay",
+        "turn",
+        "session",
+        "uploads",
+        "limits",
+        "access",
+        "log",
+        "heartbeat",
+    ],
     examples: &[
         "server",
         "server --bind 0.0.0.0:5001 --set access.token_file=token",

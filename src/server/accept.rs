@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::shared::{Shared, moment};
+use crate::end::Loss;
 use crate::hub::LinkId;
 use crate::message::{ErrorCode, Frame};
 
@@ -94,7 +95,7 @@ impl Shared {
     fn forget(self: &Arc<Self>, id: LinkId) {
         self.remove_client(id);
         let mut work = Vec::new();
-        self.enter(moment(), &mut work, |hub, at| hub.hung_up(id, at));
+        self.enter(moment(), &mut work, |hub, at| hub.hung_up(id, Loss::Closed, at));
         self.deliver(work);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::shared::{Shared, moment};
+use crate::end::Loss;
 use crate::frame::{Framer, HANDSHAKE_FRAME_MAX};
 use crate::hub::{LinkId, Taken};
 
@@ -16,19 +17,21 @@ impl Shared {
     /// Reads from a client until the connection ends.
     pub(super) fn serve(self: &Arc<Self>, id: LinkId, socket: &TcpStream) {
         let mut framer = Framer::new(HANDSHAKE_FRAME_MAX);
-        while let Some(count) = read(socket, framer.space()) {
-            framer.filled(count);
+        let loss = loop {
+            match read(socket, framer.space()) {
+                Ok(count) => framer.filled(count),
+                Err(loss) => break loss,
+            }
             if self.take(id, &mut framer) == Taken::Over {
                 drop(framer);
-                drop_rest(socket);
-                break;
+                break drop_rest(socket);
             }
-        }
+        };
         // Whoever is still writing to it is to stop.
         let _ = socket.shutdown(Shutdown::Both);
         self.remove_client(id);
         let mut work = Vec::new();
-        self.enter(moment(), &mut work, |hub, at| hub.hung_up(id, at));
+        self.enter(moment(), &mut work, |hub, at| hub.hung_up(id, loss, at));
         self.deliver(work);
     }
 
@@ -48,22 +51,26 @@ impl Shared {
     }
 }
 
-/// Reads what is there, waiting for it; `None` at the end.
-fn read(mut socket: &TcpStream, space: &mut [u8]) -> Option<usize> {
+/// Reads what is there, waiting for it.
+fn read(mut socket: &TcpStream, space: &mut [u8]) -> Result<usize, Loss> {
     loop {
         match socket.read(space) {
-            Ok(0) => return None,
-            Ok(count) => return Some(count),
+            Ok(0) => return Err(Loss::Closed),
+            Ok(count) => return Ok(count),
             // Somebody is writing to it at this moment, see `write_without_blocking`.
             Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return None,
+            Err(error) => return Err(Loss::from(&error)),
         }
     }
 }
 
 /// Reads and drops until the peer closes; the timer sees to it that this does not last.
-fn drop_rest(socket: &TcpStream) {
+fn drop_rest(socket: &TcpStream) -> Loss {
     let mut dropped = [0; DROPPED];
-    while read(socket, &mut dropped).is_some() {}
+    loop {
+        if let Err(loss) = read(socket, &mut dropped) {
+            return loss;
+        }
+    }
 }

@@ -28,8 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::heartbeat::Rhythm;
-use crate::hub::{Commit, Echo, Handler, Hub, NewKey, Relay, Rules};
+use crate::hub::{Commit, Echo, Handler, Hub, NewKey, Relay, Rules, Turns};
 use crate::message::{Mode, SessionKey};
 use crate::report::Report;
 use crate::settings::Settings;
@@ -66,9 +65,10 @@ impl fmt::Debug for ServerBuilder {
 }
 
 impl ServerBuilder {
-    /// The settings: of these, the sections `relay`, `limits` and `heartbeat` count here, and
-    /// `server.mode` where no handler is given. The address is given to [`bind`](Self::bind), an
-    /// access token to [`token`](Self::token): `access.token_file` is read by the program only.
+    /// The settings: of these, the sections `relay`, `session`, `limits` and `heartbeat` count
+    /// here, and `server.mode` where no handler is given. The address is given to
+    /// [`bind`](Self::bind), an access token to [`token`](Self::token): `access.token_file` is
+    /// read by the program only.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
@@ -111,32 +111,14 @@ impl ServerBuilder {
         let addr = listener.local_addr().map_err(cannot_bind)?;
         let handler = self.handler.unwrap_or_else(|| match self.settings.server.mode {
             Mode::Echo => Arc::new(Echo),
+            Mode::Turn => Arc::new(Turns),
             _ => Arc::new(Relay),
         });
         let new_key = keys_from_system().map_err(Error::Io)?;
-        let rules = rules(&self.settings, self.token);
+        let rules = Rules { token: self.token, ..Rules::from(&self.settings) };
         let hub = Hub::new(rules, handler, Commit::AtOnce, new_key);
         let shared = Arc::new(Shared::new(hub, self.on_report));
         Ok(Server { listener, addr, shared })
-    }
-}
-
-fn rules(settings: &Settings, token: String) -> Rules {
-    let (relay, limits) = (&settings.relay, &settings.limits);
-    Rules {
-        clients: limits.clients,
-        handshaking: limits.handshaking,
-        handshake_time: limits.handshake_time,
-        frame_max: limits.frame,
-        frame_time: limits.frame_time,
-        history: relay.history as u64,
-        announce: relay.announce,
-        log_bytes: relay.log,
-        log_records: relay.records as u64,
-        patience: relay.patience,
-        stall: relay.stall,
-        rhythm: Rhythm::from(&settings.heartbeat),
-        token,
     }
 }
 
@@ -216,9 +198,9 @@ impl ServerHandle {
         self.addr
     }
 
-    /// How many clients are past the handshake.
+    /// How many clients are connected and past the handshake.
     pub fn clients(&self) -> usize {
-        self.shared.hub().sessions()
+        self.shared.hub().connected()
     }
 
     /// Takes no more clients, says Terminate 1 to those who are here, lets what is queued for

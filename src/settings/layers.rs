@@ -296,9 +296,9 @@ mod tests {
             ),
             ("\n[relai]", "config.ini:2: unknown section [relai]; did you mean [relay]?"),
             (
-                "[turn]",
-                "config.ini:1: unknown section [turn]; the sections are server, client, \
-                 heartbeat, reconnect, session, relay, uploads, limits, access, log",
+                "[stream]",
+                "config.ini:1: unknown section [stream]; the sections are server, client, \
+                 heartbeat, reconnect, session, relay, turn, uploads, limits, access, log",
             ),
             (
                 "[relay]\n\nhistory = many # all",

@@ -18,7 +18,7 @@ use crate::message::Mode;
 pub use layers::Layers;
 pub use origin::{ConfigError, Origin};
 use value::{Address, Choice, Count, Form, Size, Text, Time, in_range};
-pub use value::{Colour, Level, OnFull, Sync};
+pub use value::{Colour, Level, OnFull, OnTimeout, Sync};
 
 /// One setting: what it is called, what it means, and its way from text and back.
 #[derive(Debug)]
@@ -116,7 +116,7 @@ settings! {
     server: ServerSettings {
         /// The address and port to listen on; port 0 takes a free one.
         bind: String as Address = "127.0.0.1:5001".into();
-        /// What happens to a message: relay gives it to all others, echo back to its sender.
+        /// What clients do: relay has them chat, turn has them take turns, echo talk to themselves.
         mode: Mode as Choice = Mode::Relay;
         /// How long a shutdown waits for what is queued to leave; up to 1h.
         drain: Duration as Time = Duration::from_secs(10), Duration::ZERO..=HOUR;
@@ -181,6 +181,17 @@ settings! {
         patience: Duration as Time = Duration::from_secs(2), MILLISECOND..=MINUTE;
         /// How long a reader that others wait for may take nothing at all; 1ms to 1h.
         stall: Duration as Time = Duration::from_secs(5), MILLISECOND..=HOUR;
+    }
+    /// How clients take turns, in the mode turn.
+    turn: TurnSettings {
+        /// How long a player may take for its turn; up to 1d, 0: for ever.
+        deadline: Duration as Time = Duration::ZERO, Duration::ZERO..=24 * HOUR;
+        /// What happens to one that takes longer: skip (the next one's turn), or turn-out.
+        on_timeout: OnTimeout as Choice = OnTimeout::Skip;
+        /// With turn-out: it is turned out after so many such turns in a row; 1 to 1000.
+        strikes: u32 as Count = 3, 1..=1000;
+        /// No turn begins while fewer are there; 1 to 1000000.
+        min_players: usize as Count = 2, 1..=1_000_000;
     }
     /// Where files of clients go, and how much of them.
     uploads: UploadSettings {
@@ -331,12 +342,11 @@ mod tests {
             ("limits.frame", "65MiB", "it must be between 4KiB and 64MiB"),
             ("limits.frame", "5GiB", "it must be below 4GiB"),
             ("heartbeat.heart_beat_additional_tries", "101", "it must be between 0 and 100"),
-            ("server.mode", "chat", "it must be relay or echo"),
-            (
-                "server.mode",
-                "turn",
-                "it comes with a later version; until then it must be relay or echo",
-            ),
+            ("server.mode", "chat", "it must be relay, turn or echo"),
+            ("turn.deadline", "25h", "it must be between 0 and 1d"),
+            ("turn.on_timeout", "wait", "it must be skip or turn-out"),
+            ("turn.strikes", "0", "it must be between 1 and 1000"),
+            ("turn.min_players", "0", "it must be between 1 and 1000000"),
             ("log.level", "loud", "it must be error, warn, info or debug"),
             ("log.colour", "", "it must be auto, always or never"),
             ("uploads.sync", "yes", "it must be on or off"),
@@ -374,6 +384,7 @@ mod tests {
             ("server.drain", "250ms"),
             ("client.name", "alice #1"),
             ("limits.frame", "64KiB"),
+            ("turn.on_timeout", "turn-out"),
             ("log.level", "debug"),
         ] {
             assert_eq!(key(path).set(&mut settings, text), Ok(()), "{path} = {text}");
@@ -383,6 +394,7 @@ mod tests {
         assert_eq!(settings.server.drain, Duration::from_millis(250));
         assert_eq!(settings.client.name, "alice #1");
         assert_eq!(settings.limits.frame, 65_536);
+        assert_eq!(settings.turn.on_timeout, OnTimeout::TurnOut);
         assert!(settings.log.level > Level::Info);
     }
 

@@ -108,8 +108,6 @@ pub(super) struct Choice;
 pub(super) trait Named: Copy + PartialEq + 'static {
     /// The names, all in lower case.
     const NAMES: &'static [(&'static str, Self)];
-    /// Words that mean nothing yet, but will.
-    const ANNOUNCED: &'static [&'static str] = &[];
 }
 
 impl<T: Named> Form<T> for Choice {
@@ -120,11 +118,7 @@ impl<T: Named> Form<T> for Choice {
         }
         let names: Vec<_> = T::NAMES.iter().map(|(name, _)| *name).collect();
         let (last, others) = names.split_last().unwrap_or((&"", &[]));
-        let needed = format!("it must be {} or {last}", others.join(", "));
-        if T::ANNOUNCED.contains(&text) {
-            return Err(format!("it comes with a later version; until then {needed}"));
-        }
-        Err(needed)
+        Err(format!("it must be {} or {last}", others.join(", ")))
     }
 
     fn format(value: &T) -> String {
@@ -134,8 +128,8 @@ impl<T: Named> Form<T> for Choice {
 }
 
 impl Named for Mode {
-    const NAMES: &'static [(&'static str, Self)] = &[("relay", Self::Relay), ("echo", Self::Echo)];
-    const ANNOUNCED: &'static [&'static str] = &["turn"];
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("relay", Self::Relay), ("turn", Self::Turn), ("echo", Self::Echo)];
 }
 
 /// How important a line of the log is; the most important first.
@@ -174,6 +168,20 @@ pub enum Colour {
 impl Named for Colour {
     const NAMES: &'static [(&'static str, Self)] =
         &[("auto", Self::Auto), ("always", Self::Always), ("never", Self::Never)];
+}
+
+/// What happens to a player that lets the time for its turn pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnTimeout {
+    /// The turn passes to the next one.
+    Skip,
+    /// So too; and after some in a row its session is ended.
+    TurnOut,
+}
+
+impl Named for OnTimeout {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("skip", Self::Skip), ("turn-out", Self::TurnOut)];
 }
 
 /// What sending does when too much waits for its confirmation.

@@ -93,7 +93,10 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn open() -> Self {
-        Self::with(Settings::default())
+        let mut settings = Settings::default();
+        // Whoever is lost is not waited for, and the others are soon told.
+        settings.session.grace = Duration::from_millis(50);
+        Self::with(settings)
     }
 
     pub(crate) fn with(settings: Settings) -> Self {
@@ -117,7 +120,8 @@ impl Site {
     }
 
     pub(crate) fn join(&self, name: &str) -> Connection {
-        Connection::builder().name(name).connect(&self.addr().to_string()).unwrap()
+        let builder = Connection::builder().name(name).reconnect(None);
+        builder.connect(&self.addr().to_string()).unwrap()
     }
 
     /// Takes the server out, for a test that ends it.

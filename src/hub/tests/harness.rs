@@ -5,33 +5,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::codec::decode;
+use crate::end::Loss;
 use crate::frame::Framer;
 use crate::heartbeat::Rhythm;
 use crate::hub::{Commit, Handler, Hub, LinkId, Moment, Order, Relay, Rules, Step, Taken, Who};
 use crate::message::{Frame, SessionKey, Token, VERSION};
 use crate::report::Report;
+use crate::settings::Settings;
 
 pub(super) fn rules() -> Rules {
     Rules {
         clients: 100,
         handshaking: 100,
-        handshake_time: Duration::from_secs(10),
-        frame_max: 1 << 20,
-        frame_time: Duration::from_secs(30),
-        history: 0,
-        announce: 1000,
-        log_bytes: 64 << 20,
-        log_records: 1_000_000,
-        patience: Duration::from_secs(2),
-        stall: Duration::from_secs(5),
         // So long that only the tests about it meet a heartbeat.
-        rhythm: Rhythm {
-            data_threshold: Duration::from_secs(100_000),
-            interval: Duration::from_secs(5),
-            threshold: Duration::from_secs(10),
-            additional_tries: 3,
-        },
-        token: String::new(),
+        rhythm: Rhythm { data_threshold: Duration::from_secs(100_000), ..Rhythm::default() },
+        // Who is lost is gone: only the tests about coming back have it otherwise.
+        grace: Duration::ZERO,
+        ..Rules::from(&Settings::default())
     }
 }
 
@@ -217,7 +207,7 @@ impl Bench {
 
     pub(super) fn hang_up(&mut self, id: LinkId) {
         let at = self.at();
-        self.hub.hung_up(id, at);
+        self.hub.hung_up(id, Loss::Closed, at);
         self.deliver();
         self.wires.remove(&id.0);
     }
@@ -256,6 +246,12 @@ pub(super) fn show(frame: &[u8]) -> String {
         Frame::Pong { nonce } => format!("pong {nonce}"),
         Frame::Ping { .. } => "ping".to_owned(),
         Frame::Present { total, names } => format!("{total} here: {}", names.join(" ")),
+        Frame::Go { turn, deadline_ms } => format!("go {turn} {deadline_ms}"),
+        Frame::Wait { turn, holder } => format!("wait {turn} {holder}"),
+        Frame::TurnEnded { turn, outcome, from, next, body, .. } => {
+            let moved = if next.is_empty() { String::new() } else { format!("{next}: {body}") };
+            format!("{turn} {from} {outcome}, {moved}")
+        }
         Frame::InitAck { head, name, .. } => format!("welcome {name}, head {head}"),
         other => format!("{other:?}"),
     }

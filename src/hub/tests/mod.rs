@@ -4,4 +4,6 @@ mod dialogue;
 mod endings;
 mod harness;
 mod heartbeats;
+mod playing;
+mod returning;
 mod slow_readers;
