@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use crate::escape::escape;
-use crate::message::{ErrorCode, Reason, Violation};
+use crate::message::{ErrorCode, Reason, StatusCode, Violation};
 
 /// Why a call on a [`Connection`](crate::Connection) or a [`Server`](crate::Server) failed.
 #[derive(Debug)]
@@ -78,6 +78,22 @@ pub enum Error {
     /// This many messages have an unknown fate: the connection or the session ended before the
     /// server told.
     Unconfirmed(u64),
+    /// A file or other content cannot be read, or changed its size while it was sent.
+    Content {
+        /// The path as it was given, or the content's name.
+        name: String,
+        /// What the system said, or what is wrong.
+        source: io::Error,
+    },
+    /// A file or other content was not stored by the server.
+    NotStored {
+        /// Why.
+        code: StatusCode,
+        /// The server's words, not escaped.
+        detail: String,
+    },
+    /// The connection or the session ended before the server told whether content was stored.
+    UploadUnknown,
 }
 
 /// What a [`Timeout`](Error::Timeout) was waiting for.
@@ -88,7 +104,7 @@ pub enum Waiting {
     Handshake,
     /// The next event.
     Event,
-    /// The fate of a message.
+    /// The fate of a message or of a file.
     Confirmation,
     /// The answer to a Ping.
     Pong,
@@ -143,6 +159,14 @@ impl fmt::Display for Error {
             Error::QueueFull => f.write_str("too many messages wait for their confirmation"),
             Error::Reconnecting => f.write_str("the connection is down and being restored"),
             Error::Unconfirmed(1) => f.write_str("the fate of 1 message is unknown"),
+            Error::Content { name, .. } => write!(f, "cannot read {}", escape(name)),
+            Error::NotStored { code, detail } if detail.is_empty() => {
+                write!(f, "not stored: {code}")
+            }
+            Error::NotStored { code, detail } => {
+                write!(f, "not stored: {code} ({})", escape(detail))
+            }
+            Error::UploadUnknown => f.write_str("whether it was stored is unknown"),
             Error::Unconfirmed(count) => write!(f, "the fate of {count} messages is unknown"),
         }
     }
@@ -151,9 +175,10 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::Connect { source, .. } | Error::Bind { source, .. } | Error::Io(source) => {
-                Some(source)
-            }
+            Error::Connect { source, .. }
+            | Error::Bind { source, .. }
+            | Error::Content { source, .. }
+            | Error::Io(source) => Some(source),
             Error::Violation(violation) => Some(violation),
             _ => None,
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::end::Loss;
 use crate::escape::escape;
 use crate::message::{Reason, StatusCode};
+use crate::units::round_size;
 
 /// Something that came from the server.
 ///
@@ -27,6 +28,9 @@ pub enum Event {
     Joined { seq: u64, time: SystemTime, name: String },
     /// Another client went.
     Left { seq: u64, time: SystemTime, name: String, reason: Reason },
+    /// Another client sent a file, and the server has stored it: `name` is its path below the
+    /// server's upload folder, `size` in bytes.
+    Uploaded { seq: u64, time: SystemTime, from: String, name: String, size: u64 },
     /// Who is there: the names that fit into 64 KiB, this client's own included, and how many
     /// there are in all. Comes right after the handshake.
     Present { total: u32, names: Vec<String> },
@@ -55,7 +59,8 @@ impl Event {
             | Event::Bytes { seq, .. }
             | Event::Direct { seq, .. }
             | Event::Joined { seq, .. }
-            | Event::Left { seq, .. } => Some(*seq),
+            | Event::Left { seq, .. }
+            | Event::Uploaded { seq, .. } => Some(*seq),
             _ => None,
         }
     }
@@ -68,6 +73,7 @@ impl Event {
             }
             Event::Bytes { from, body, .. } => from.len() + body.len(),
             Event::Joined { name, .. } | Event::Left { name, .. } => name.len(),
+            Event::Uploaded { from, name, .. } => from.len() + name.len(),
             Event::Present { names, .. } => names.iter().map(|name| name.len() + 24).sum(),
             Event::Refused { detail, .. } => detail.len(),
             _ => 0,
@@ -89,6 +95,12 @@ impl fmt::Display for Event {
             Event::Joined { name, .. } => write!(f, "{} joined", escape(name)),
             Event::Left { name, reason: Reason::Done, .. } => write!(f, "{} left", escape(name)),
             Event::Left { name, reason, .. } => write!(f, "{} left: {reason}", escape(name)),
+            Event::Uploaded { from, name, size, .. } => {
+                // The path begins with the folder of the client, which was told already.
+                let file = name.rsplit_once('/').map_or(&**name, |(_, file)| file);
+                let size = round_size(*size);
+                write!(f, "{} sent {}, {size}", escape(from), escape(file))
+            }
             Event::Present { total, names } => {
                 write!(f, "{total} here: ")?;
                 for (index, name) in names.iter().enumerate() {

@@ -89,6 +89,21 @@ pub fn format_size(bytes: u64) -> String {
     shortest(u128::from(bytes), SIZES).unwrap_or_else(|| bytes.to_string())
 }
 
+/// Writes a size for people: in the unit of 1,024 that suits it, with one decimal where that is
+/// below 100 (`2.1 MiB`, `512 B`).
+pub fn round_size(bytes: u64) -> String {
+    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    for (name, power) in units {
+        let tenths = (u128::from(bytes) * 10 + (1 << power) / 2) >> power;
+        if tenths >= 1000 {
+            return format!("{} {name}", (tenths + 5) / 10);
+        } else if tenths >= 10 {
+            return format!("{}.{} {name}", tenths / 10, tenths % 10);
+        }
+    }
+    format!("{bytes} B")
+}
+
 /// A decimal number and its unit, in multiples of one; `None` unless it is one, and whole.
 fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u128> {
     let number_end = text.find(|letter: char| !(letter.is_ascii_digit() || letter == '.'));
@@ -116,6 +131,23 @@ fn shortest(value: u128, units: &[(&str, u64)]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_size_for_people_has_two_or_three_digits() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (972, "972 B"),
+            (1023, "1.0 KiB"),
+            (1024, "1.0 KiB"),
+            (102_349, "99.9 KiB"),
+            (102_400, "100 KiB"),
+            (2_200_000, "2.1 MiB"),
+            (1 << 30, "1.0 GiB"),
+            (u64::MAX, "16777216 TiB"),
+        ] {
+            assert_eq!(round_size(bytes), text, "{bytes}");
+        }
+    }
 
     #[test]
     fn durations_are_read_and_written_back() {

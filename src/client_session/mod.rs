@@ -30,12 +30,15 @@ mod heart;
 mod inbox;
 mod loss;
 mod receive;
+mod streams;
 
 use std::fmt;
 use std::time::Instant;
 
 use self::inbox::Inbox;
 pub use self::inbox::{INBOX_MAX, Keep};
+use self::streams::Streams;
+pub use self::streams::Piece;
 use crate::backoff::{Backoff, ReconnectPolicy};
 use crate::end::End;
 use crate::error::Error;
@@ -119,6 +122,7 @@ pub struct ClientSession {
     pub outgoing: Vec<u8>,
     outbox: Outbox,
     inbox: Inbox,
+    streams: Streams,
     introduction: Introduction,
     /// The key to resume, once the session was open.
     key: Option<SessionKey>,
@@ -137,7 +141,7 @@ pub struct ClientSession {
     open_pings: Vec<u64>,
     /// The last nonce of connections that are lost: what is open up to it will never be answered.
     lost_nonce: u64,
-    /// How many statuses, Pongs and losses said something new.
+    /// How many statuses, Pongs, credits and losses said something new.
     answers: u64,
     rhythm: Option<Rhythm>,
     heartbeat: Option<Heartbeat>,
@@ -177,6 +181,7 @@ impl ClientSession {
             outgoing: introduction.init(SessionKey::NEW, 0).to_bytes(),
             outbox: Outbox::new(options.reconnect.is_some()),
             inbox: Inbox::new(options.keep),
+            streams: Streams::default(),
             introduction,
             key: None,
             backoff: options.reconnect.map(|policy| Backoff::new(policy, options.seed)),
@@ -218,17 +223,22 @@ impl ClientSession {
 
     /// The id of the next message, if one of that size can be sent.
     fn next_id(&self, size: usize) -> Result<u64, Error> {
-        match &self.phase {
-            Phase::Open | Phase::Away { .. } => {}
-            Phase::Handshake if self.was_open() => {}
-            Phase::Handshake | Phase::Closing { .. } => return Err(Error::Closed),
-            Phase::Ended(end) => return Err(end.to_error()),
-        }
+        self.check_alive()?;
         let limit = self.body_max;
         if size > limit {
             return Err(Error::TooLarge { size, limit });
         }
         Ok(self.outbox.next_id())
+    }
+
+    /// Whether more can be sent, now or when the connection is back.
+    fn check_alive(&self) -> Result<(), Error> {
+        match &self.phase {
+            Phase::Open | Phase::Away { .. } => Ok(()),
+            Phase::Handshake if self.was_open() => Ok(()),
+            Phase::Handshake | Phase::Closing { .. } => Err(Error::Closed),
+            Phase::Ended(end) => Err(end.to_error()),
+        }
     }
 
     fn send(&mut self, message: &Frame<'_>) -> Receipt {
@@ -314,7 +324,7 @@ impl ClientSession {
         self.outbox.kept_bytes()
     }
 
-    /// Grows whenever a call that waits for a fate or a Pong should look again.
+    /// Grows whenever a call that waits for a fate, a credit or a Pong should look again.
     pub fn answers(&self) -> u64 {
         self.answers
     }

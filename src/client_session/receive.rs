@@ -100,6 +100,8 @@ impl ClientSession {
                 return Err(Violation::new(ErrorCode::Malformed, words));
             }
             self.outbox.resume(seen)?;
+            // Before the messages, so that the credits are on their way while those are written.
+            self.streams.resume(&mut self.outgoing);
             if flags & FLAG_GAP != 0 {
                 self.last_seq = self.last_seq.min(head);
             }
@@ -107,6 +109,7 @@ impl ClientSession {
         } else if self.key.replace(session).is_some() {
             self.last_seq = 0;
             let unconfirmed = self.outbox.lose_session();
+            self.streams.lose_session();
             self.answers += 1;
             self.inbox.push_about_connection(Event::SessionLost { unconfirmed });
         }
@@ -116,6 +119,7 @@ impl ClientSession {
     /// The handshake is done: what is kept may be sent.
     fn open(&mut self, now: Instant) {
         self.phase = Phase::Open;
+        self.open_waiting();
         self.outbox.put_in_line(&mut self.outgoing);
         self.begin_heartbeat(now);
         if let Some(backoff) = &mut self.backoff {
@@ -133,6 +137,9 @@ impl ClientSession {
             | Frame::Uploaded { .. }
             | Frame::TurnEnded { .. } => self.take_record(&frame)?,
             Frame::Status { id, code, detail } => self.take_status(id, code, detail)?,
+            Frame::StreamCredit { .. }
+            | Frame::StreamStatus { .. }
+            | Frame::StreamCancel { .. } => self.take_of_stream(&frame)?,
             Frame::Present { total, names } if self.inbox.keep.records => {
                 let names = names.into_iter().map(str::to_owned).collect();
                 self.keep_event(Event::Present { total, names });
@@ -150,9 +157,25 @@ impl ClientSession {
             Frame::TerminateAck if self.is_closing() => self.end(End::Closed { answered: true }),
             Frame::Error { code, detail } => self.refused(code, detail, now),
             Frame::InitAck { .. } => return Err(out_of_order("a second InitAck")),
-            // Turns and streams, answers that nobody waits for, hints: legal, and of no meaning.
+            // Turns, answers that nobody waits for, hints: legal, and of no meaning.
             _ => {}
         }
+        Ok(())
+    }
+
+    fn take_of_stream(&mut self, frame: &Frame<'_>) -> Result<(), Violation> {
+        match frame {
+            Frame::StreamCredit { stream, offset, limit } => {
+                self.streams.credit(*stream, *offset, *limit)?;
+            }
+            Frame::StreamStatus { stream, code, detail } => {
+                self.streams.status(*stream, *code, detail)?;
+            }
+            Frame::StreamCancel { stream, detail } => self.streams.cancelled(*stream, detail)?,
+            _ => {}
+        }
+        self.answers += 1;
+        self.open_waiting();
         Ok(())
     }
 
@@ -232,7 +255,7 @@ fn time_of(time_ms: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// The event for a record, or `None` for one of streams or turns.
+/// The event for a record, or `None` for one of turns.
 fn record_event(frame: &Frame<'_>, seq: u64, time: SystemTime) -> Option<Event> {
     Some(match *frame {
         Frame::RelayedText { from, body, .. } => {
@@ -247,6 +270,9 @@ fn record_event(frame: &Frame<'_>, seq: u64, time: SystemTime) -> Option<Event> 
         Frame::Joined { name, .. } => Event::Joined { seq, time, name: name.to_owned() },
         Frame::Left { name, reason, .. } => {
             Event::Left { seq, time, name: name.to_owned(), reason }
+        }
+        Frame::Uploaded { from, name, size, .. } => {
+            Event::Uploaded { seq, time, from: from.to_owned(), name: name.to_owned(), size }
         }
         _ => return None,
     })

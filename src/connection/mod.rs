@@ -6,14 +6,17 @@
 //! role, and keeps for others what is theirs (`wait`). *Writes gather*: what many threads send
 //! while one of them writes leaves with the next write (`write`). One thread of its own watches
 //! the server's silence, and reads while nobody else does (`heart`); it also makes a new connection
-//! when one is lost (`restore`). How it ends is in `close`, how it begins in `builder`.
+//! when one is lost (`restore`). Files are sent by whoever waits for them (`pump`). How it ends is in `close`, how it begins in `builder`.
 //!
 //! No lock is held across a call of the transport but the framer's, which belongs to the role.
 
 mod builder;
 mod close;
+mod content;
 mod heart;
+mod pump;
 mod restore;
+mod uploads;
 mod wait;
 mod write;
 
@@ -25,6 +28,7 @@ use std::time::{Duration, Instant};
 pub use self::builder::Builder;
 use self::heart::Keeper;
 use self::restore::Dialer;
+pub use self::uploads::{Progress, Stored, Upload};
 use self::wait::{Bell, Deadline, State};
 use self::write::Queue;
 use crate::client_session::ClientSession;
@@ -95,7 +99,9 @@ struct Core {
     room: Bell,
     /// Rung for the keeper: at the end, at a loss, and when a role is given back after that.
     beats: Bell,
-    /// Rung when the keeper has ended.
+    /// Rung for the thread that sends what nobody waits for.
+    uploading: Bell,
+    /// Rung when a thread of the connection's own has ended.
     done: Bell,
 }
 
@@ -140,6 +146,7 @@ impl Connection {
             answers: Bell::default(),
             room: Bell::default(),
             beats: Bell::default(),
+            uploading: Bell::default(),
             done: Bell::default(),
         };
         Self { core: Arc::new(core), keeper: None }
@@ -398,6 +405,7 @@ impl Drop for Connection {
         if let Some(keeper) = self.keeper.take() {
             self.core.dismiss(keeper, deadline);
         }
+        self.core.dismiss_worker(deadline);
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Core;
+use super::pump::Uploads;
 use super::write::OUTGOING_MAX;
 use crate::client_session::ClientSession;
 use crate::error::{Error, Waiting};
@@ -63,6 +64,7 @@ pub(super) struct State {
     pub(super) last_read: Instant,
     /// Why writing failed, until the reader has seen what the server said before.
     pub(super) write_error: Option<io::Error>,
+    pub(super) uploads: Uploads,
     /// The keeper has ended.
     pub(super) keeper_is_done: bool,
 }
@@ -83,6 +85,7 @@ impl State {
             spare: Vec::new(),
             last_read: Instant::now(),
             write_error: None,
+            uploads: Uploads::default(),
             keeper_is_done: false,
         }
     }
@@ -328,6 +331,7 @@ impl Core {
         self.answers.ring_all();
         self.room.ring_all();
         self.beats.ring_all();
+        self.uploading.ring_all();
     }
 
     /// If nobody reads, wakes one of those who would.

@@ -92,7 +92,7 @@ impl Core {
 
     /// Writes until all has left or another thread has taken over; stops early where nothing can
     /// be done about a server that does not read: when this side is closing, or its inbox is full.
-    fn push_through<'a>(&'a self, state: Guard<'a>) -> Guard<'a> {
+    pub(super) fn push_through<'a>(&'a self, state: Guard<'a>) -> Guard<'a> {
         let mut state = self.push(state);
         while matches!(state.writer, Writer::Stalled(_)) && state.session.is_open() {
             if state.reader == Reader::Busy || state.is_due_to_write() {

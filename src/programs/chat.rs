@@ -145,7 +145,8 @@ impl Chat {
             | Event::Bytes { time, .. }
             | Event::Direct { time, .. }
             | Event::Joined { time, .. }
-            | Event::Left { time, .. } => {
+            | Event::Left { time, .. }
+            | Event::Uploaded { time, .. } => {
                 let style = if is_message(event) { Style::Message } else { Style::Notice };
                 self.show(style, &format!("{} {event}", self.session.zone.hours_minutes(*time)))
             }

@@ -28,6 +28,10 @@ pub(super) fn line(event: &Event) -> String {
         Event::Left { seq, time, name, reason } => Object::record("left", *seq, *time)
             .text("name", name)
             .text("reason", &reason.to_string()),
+        Event::Uploaded { seq, time, from, name, size } => Object::record("uploaded", *seq, *time)
+            .text("from", from)
+            .text("name", name)
+            .raw("size", size),
         Event::Present { total, names } => {
             let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
             let names = format!("[{}]", names.join(","));
@@ -140,6 +144,10 @@ mod tests {
             (
                 Event::Left { seq: 5, time, name: name.clone(), reason: Reason::Done },
                 r#"{"event":"left","seq":5,"time_ms":1500,"name":"bob","reason":"done"}"#,
+            ),
+            (
+                Event::Uploaded { seq: 6, time, from: name.clone(), name: "bob/x".into(), size: 9 },
+                r#"{"event":"uploaded","seq":6,"time_ms":1500,"from":"bob","name":"bob/x","size":9}"#,
             ),
             (
                 Event::Present { total: 2, names: vec![name, "a\"b".into()] },

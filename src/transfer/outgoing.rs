@@ -120,11 +120,7 @@ impl Outgoing {
     /// # Errors
     /// [`Error::FieldTooLong`] for a name or a media type of more than 1,000 bytes.
     pub fn open(&mut self, facts: Facts<'_>) -> Result<u64, Error> {
-        for (field, text) in [("file name", facts.name), ("media type", facts.media_type)] {
-            if text.len() > FIELD_MAX {
-                return Err(Error::FieldTooLong(field));
-            }
-        }
+        Self::check(facts)?;
         self.last += 1;
         let stream = Stream {
             size: facts.size,
@@ -142,6 +138,19 @@ impl Outgoing {
         };
         self.streams.insert(self.last, stream);
         Ok(self.last)
+    }
+
+    /// Whether a stream with these facts can be opened at all.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn check(facts: Facts<'_>) -> Result<(), Error> {
+        for (field, text) in [("file name", facts.name), ("media type", facts.media_type)] {
+            if text.len() > FIELD_MAX {
+                return Err(Error::FieldTooLong(field));
+            }
+        }
+        Ok(())
     }
 
     /// The StreamOpen of a stream that is under way.
@@ -219,6 +228,11 @@ impl Outgoing {
             stream.was_ended = true;
         }
         Some(next)
+    }
+
+    /// Whether there is something to send next.
+    pub fn has_next(&self) -> bool {
+        self.streams.iter().any(|(number, stream)| stream.next(*number, 1).is_some())
     }
 
     /// So many bytes of what was asked for were sent.
