@@ -7,6 +7,8 @@ mod closing;
 mod receiving;
 mod restoring;
 mod sending;
+mod store;
+mod uploads;
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;

@@ -50,12 +50,12 @@ fn restored(
     (connection, peer, to_come)
 }
 
-fn restored_at_once() -> (Connection, Peer, Receiver<Peer>) {
+pub(super) fn restored_at_once() -> (Connection, Peer, Receiver<Peer>) {
     restored(soon(), Queue::default(), Box::new(|| Ok(())))
 }
 
 /// The next connection, with what its Init asked for: a session, and what has come of it.
-fn next_peer(to_come: &Receiver<Peer>) -> (Peer, SessionKey, u64) {
+pub(super) fn next_peer(to_come: &Receiver<Peer>) -> (Peer, SessionKey, u64) {
     let mut peer = to_come.recv_timeout(PATIENCE).expect("an attempt");
     let asked = peer.next_with(|frame| match frame {
         Frame::Init { session, received, .. } => (*session, *received),
@@ -65,7 +65,7 @@ fn next_peer(to_come: &Receiver<Peer>) -> (Peer, SessionKey, u64) {
     (peer, session, received)
 }
 
-fn resumed(seen: u64, head: u64, missed: u64) -> Frame<'static> {
+pub(super) fn resumed(seen: u64, head: u64, missed: u64) -> Frame<'static> {
     let Frame::InitAck { version, mode, frame_max, grace_ms, name, .. } = init_ack() else {
         unreachable!("it is one")
     };
