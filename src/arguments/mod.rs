@@ -2,7 +2,8 @@
 //!
 //! A program declares itself as a [`Program`] with its [`Flag`]s and [`Command`]s. Flags are
 //! `--name`, `--name VALUE`, `--name=VALUE` or `-n`; `--` ends them; those of the program stand
-//! before or behind the command, those of a command behind it. The first word that is no flag is
+//! before or behind the command, those of a command behind it, where they stand for what they mean
+//! to it, should the program have one of that name. The first word that is no flag is
 //! the command; further ones are positionals, in order.
 //!
 //! Pure syntax: what values mean is judged by [`crate::settings`] and by the programs, which also
@@ -180,7 +181,8 @@ impl Program {
         let (name, inline) = word.split_once('=').unzip();
         let name = name.unwrap_or(word);
         let flag = self.flag(arguments.command, name)?;
-        if !flag.repeated && arguments.has(flag.long) {
+        let is_given = arguments.given.iter().any(|(other, _)| std::ptr::eq(*other, flag));
+        if !flag.repeated && is_given {
             return Err(self.error(format!("{name} is given twice")));
         }
         let value = match (flag.value, inline) {
@@ -202,7 +204,7 @@ impl Program {
     /// The flag that is written as `name`, with its dashes, where `command` was given.
     fn flag(&self, command: Option<&str>, name: &str) -> Result<&'static Flag, UsageError> {
         let of_command = self.command(command).map_or(&[][..], |command| command.flags);
-        let allowed = || self.flags.iter().chain(of_command);
+        let allowed = || of_command.iter().chain(self.flags);
         if let Some(flag) = allowed().find(|flag| flag.is(name)) {
             return Ok(flag);
         }
@@ -247,6 +249,13 @@ impl Arguments {
     /// The value of a flag; the first if it was given more than once.
     pub fn value(&self, long: &str) -> Option<&str> {
         self.values(long).next()
+    }
+
+    /// The value of a flag that belongs to the command, where the program has one of that name
+    /// too, which stands for a setting.
+    pub fn own_value(&self, long: &str) -> Option<&str> {
+        let mut own = self.given.iter().filter(|(flag, _)| flag.setting.is_none());
+        own.find(|(flag, _)| flag.long == long).map(|(_, value)| &**value)
     }
 
     /// Every value of a flag, in order.

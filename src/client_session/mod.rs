@@ -37,8 +37,8 @@ use std::time::Instant;
 
 use self::inbox::Inbox;
 pub use self::inbox::{INBOX_MAX, Keep};
-use self::streams::Streams;
 pub use self::streams::Piece;
+use self::streams::Streams;
 use crate::backoff::{Backoff, ReconnectPolicy};
 use crate::end::End;
 use crate::error::Error;

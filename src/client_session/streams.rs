@@ -157,12 +157,7 @@ impl Streams {
         self.at_once = AT_ONCE;
     }
 
-    pub(super) fn credit(
-        &mut self,
-        stream: u64,
-        offset: u64,
-        limit: u64,
-    ) -> Result<(), Violation> {
+    pub(super) fn credit(&mut self, stream: u64, offset: u64, limit: u64) -> Result<(), Violation> {
         self.outgoing.credit(stream, offset, limit)
     }
 

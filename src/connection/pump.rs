@@ -79,12 +79,7 @@ impl Core {
         (state, false)
     }
 
-    fn send_piece<'a>(
-        &'a self,
-        state: Guard<'a>,
-        piece: &Piece,
-        space: &mut Vec<u8>,
-    ) -> Guard<'a> {
+    fn send_piece<'a>(&'a self, state: Guard<'a>, piece: &Piece, space: &mut Vec<u8>) -> Guard<'a> {
         let content = state.uploads.contents.get(&piece.upload).map(Arc::clone);
         drop(state);
         let read = match (&content, piece.range()) {
@@ -93,7 +88,9 @@ impl Core {
                 space.resize(DATA_MAX, 0);
                 content.read(offset, &mut space[..count]).map(|()| (&space[..count], 0))
             }
-            (Some(content), None) => content.finish(piece.end()).map(|crc32c| (&space[..0], crc32c)),
+            (Some(content), None) => {
+                content.finish(piece.end()).map(|crc32c| (&space[..0], crc32c))
+            }
         };
         let mut state = self.lock();
         match read {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::output::{Failure, print, tell};
 use super::screen::on_terminal;
 use super::session::{Session, Use, tell_of_connection};
-use super::{OnTermination, begin, chat, every, ping, send, watch};
+use super::{OnTermination, begin, chat, every, ping, send, send_file, watch};
 use crate::arguments::{Arguments, Command, Flag, Program};
 use crate::escape::escape;
 use crate::settings::Settings;
@@ -44,6 +44,15 @@ static PROGRAM: Program = Program {
             ],
         },
         Command {
+            name: "send-file",
+            takes: "PATH..",
+            help: "Send files, each stored whole before it ends; - is stdin",
+            flags: &[
+                Flag::value("name", "NAME", "What the content of stdin is called there"),
+                Flag::switch("json", "Print what happens as lines of JSON"),
+            ],
+        },
+        Command {
             name: "watch",
             takes: "",
             help: "Print messages as they come",
@@ -65,6 +74,8 @@ static PROGRAM: Program = Program {
         "client --name alice",
         "client send hello everyone",
         "printf 'one\\ntwo\\n' | client send --lines",
+        "client send-file photo.jpg notes.txt",
+        "tar c src | client --name alice send-file - --name src.tar",
         "client watch --json --count 1",
     ],
 };
@@ -94,7 +105,9 @@ fn run_command(
         Task::Chat if on_terminal() => Use::Receive,
         Task::Chat => Use::Talk,
         Task::Watch(_) => Use::Receive,
-        Task::Send(_) | Task::SendLines | Task::SendEvery(_, Some(_)) => Use::Send,
+        Task::Send(_) | Task::SendLines | Task::SendEvery(_, Some(_)) | Task::SendFile(_) => {
+            Use::Send
+        }
         Task::SendEvery(_, None) => Use::SendOn,
     };
     let session = Arc::new(Session::open(settings, name, purpose)?);
@@ -110,6 +123,7 @@ fn run_command(
             every::run(&session, &text, rhythm, on_termination)
         }
         Task::SendLines => send::lines(&session, on_termination, tell_of_connection),
+        Task::SendFile(options) => send_file::run(&session, &options, on_termination),
         Task::Watch(options) => watch::run(&session, &options, on_termination),
     };
     session.close();
@@ -123,6 +137,7 @@ enum Task {
     Send(String),
     SendEvery(String, Option<u64>),
     SendLines,
+    SendFile(send_file::Options),
     Watch(watch::Options),
 }
 
@@ -138,6 +153,7 @@ impl Task {
                 wait: arguments.parsed("wait", parse_duration)?,
                 json: arguments.has("json"),
             })),
+            Some("send-file") => Self::send_file(arguments),
             None => Ok(Self::Chat),
             Some(_) => match (arguments.has("lines"), arguments.positionals.is_empty()) {
                 (true, true) if arguments.has("every") => {
@@ -154,6 +170,26 @@ impl Task {
                     .into()),
             },
         }
+    }
+}
+
+impl Task {
+    fn send_file(arguments: &Arguments) -> Result<Self, Failure> {
+        let paths = arguments.positionals.clone();
+        let name = arguments.own_value("name");
+        let problem = match (paths.iter().filter(|path| *path == "-").count(), name) {
+            _ if paths.is_empty() => "nothing to send: give PATH, or - for stdin",
+            (0, Some(_)) => {
+                "--name behind send-file is for -, stdin; the client's own goes before send-file"
+            }
+            (1, None) => "what comes from stdin needs a name: send-file - --name NAME",
+            (2.., _) => "- is stdin, which can be sent once",
+            (_, name) => {
+                let (name, json) = (name.unwrap_or_default().to_owned(), arguments.has("json"));
+                return Ok(Self::SendFile(send_file::Options { paths, name, json }));
+            }
+        };
+        Err(PROGRAM.error(problem).into())
     }
 }
 

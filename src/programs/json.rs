@@ -51,13 +51,35 @@ pub(super) fn line(event: &Event) -> String {
             Object::new("session-lost").raw("unconfirmed", unconfirmed)
         }
     }
-    .0 + "}"
+    .line()
+}
+
+/// The beginning of an event of `client send-file` about one of its files.
+pub(super) fn file(event: &str, path: &str) -> Object {
+    Object::new(event).text("file", path)
 }
 
 /// An object that is not closed yet.
-struct Object(String);
+pub(super) struct Object(String);
 
 impl Object {
+    pub(super) fn count(self, key: &str, count: u64) -> Self {
+        self.raw(key, count)
+    }
+
+    /// A size that may be unknown.
+    pub(super) fn size(self, size: Option<u64>) -> Self {
+        match size {
+            Some(size) => self.raw("size", size),
+            None => self.raw("size", "null"),
+        }
+    }
+
+    /// The whole object, without the line's end.
+    pub(super) fn line(self) -> String {
+        self.0 + "}"
+    }
+
     fn new(event: &str) -> Self {
         Self(format!("{{\"event\":\"{event}\""))
     }
@@ -72,7 +94,7 @@ impl Object {
         self
     }
 
-    fn text(self, key: &str, value: &str) -> Self {
+    pub(super) fn text(self, key: &str, value: &str) -> Self {
         self.raw(key, quoted(value))
     }
 }

@@ -8,14 +8,17 @@ pub mod server;
 
 mod begin;
 mod chat;
+mod chat_file;
 mod configuration;
 mod every;
 mod json;
+mod meter;
 mod output;
 mod people;
 mod ping;
 mod screen;
 mod send;
+mod send_file;
 mod session;
 mod terminal;
 mod ticks;

@@ -86,7 +86,7 @@ impl Screen {
     }
 
     /// The terminal's width, as `stty` tells it, since `std` cannot.
-    fn columns(&mut self) -> usize {
+    pub(super) fn columns(&mut self) -> usize {
         if let Some((measured, columns)) = self.width
             && measured.elapsed() < WIDTH_HOLDS
         {

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::chat::Chat;
+use super::chat_file::Files;
 use super::output::{Failure, NOT_DELIVERED, chain};
 use super::screen::Style;
 use crate::error::Error;
@@ -27,6 +28,7 @@ const CUT: &str = "  ✗ not sent: a terminal cuts a line at 4095 bytes; client 
 const HELP: &str = "\
 /who            who is there
 /msg NAME TEXT  a message to one alone
+/file PATH      a file to the server; the others are told
 /ping           the way to the server and back
 /help           this help
 /quit           leave; so does Ctrl-D
@@ -38,6 +40,7 @@ enum Input<'a> {
     Nothing,
     Say(&'a str),
     Message(&'a str),
+    File(&'a str),
     Who,
     Ping,
     Help,
@@ -55,6 +58,7 @@ impl<'a> Input<'a> {
         }
         let (name, rest) = command.split_once(' ').unwrap_or((command, ""));
         match name {
+            "file" => Self::File(rest.trim()),
             "msg" => Self::Message(rest.trim_start()),
             "who" => Self::Who,
             "ping" => Self::Ping,
@@ -82,19 +86,24 @@ pub(super) fn start(chat: &Arc<Chat>) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-fn take_lines(chat: &Chat) -> Result<(), Failure> {
+fn take_lines(chat: &Arc<Chat>) -> Result<(), Failure> {
     let mut stdin = io::stdin().lock();
     let mut line = Vec::new();
+    let mut files = Files::default();
     while stdin.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
         let typed = line.strip_suffix(b"\n").unwrap_or(&line);
         match str::from_utf8(typed) {
             Ok(typed) if Input::new(typed) == Input::Quit => break,
             Ok(typed) if typed.len() >= TERMINAL_LINE => chat.show(Style::Refused, CUT)?,
-            Ok(typed) => obey(chat, &Input::new(typed))?,
+            Ok(typed) => match Input::new(typed) {
+                Input::File(path) => files.send(chat, path)?,
+                input => obey(chat, &input)?,
+            },
             Err(_) => chat.show(Style::Refused, "  ✗ not sent: it is not UTF-8")?,
         }
         line.clear();
     }
+    files.finish(chat)?;
     chat.session.connection.flush_timeout(LAST_FATES).map_err(|error| {
         let text = format!("the last messages may not have arrived: {}", chain(&error));
         Failure::new(NOT_DELIVERED, text)
@@ -104,7 +113,7 @@ fn take_lines(chat: &Chat) -> Result<(), Failure> {
 fn obey(chat: &Chat, input: &Input<'_>) -> Result<(), Failure> {
     let connection = &chat.session.connection;
     match input {
-        Input::Nothing | Input::Quit => Ok(()),
+        Input::Nothing | Input::Quit | Input::File(_) => Ok(()),
         Input::Say(text) => told(chat, connection.send(text)),
         Input::Message(line) => {
             let parted = chat.people().recipient(line);
@@ -126,7 +135,7 @@ fn obey(chat: &Chat, input: &Input<'_>) -> Result<(), Failure> {
         },
         Input::Help => HELP.lines().try_for_each(|line| chat.show(Style::Notice, line)),
         Input::Unknown(name) => {
-            let known = nearest(name, ["who", "msg", "ping", "help", "quit"]);
+            let known = nearest(name, ["who", "msg", "file", "ping", "help", "quit"]);
             let advice = match known {
                 Some(known) => format!("did you mean /{known}?"),
                 None => "/help tells which there are, // sends a slash".into(),
@@ -162,6 +171,8 @@ mod tests {
             ("/whom", Input::Unknown("whom")),
             ("/msg  bob hi  there", Input::Message("bob hi  there")),
             ("/msg", Input::Message("")),
+            ("/file  my photo.jpg ", Input::File("my photo.jpg")),
+            ("/file", Input::File("")),
             ("/ping", Input::Ping),
             ("/help", Input::Help),
             ("/quit", Input::Quit),

@@ -305,7 +305,8 @@ fn what_is_no_file_is_told_before_anything_is_sent() {
     }
     let long = connection.send_stream(&"n".repeat(1001), "", io::empty(), go_on);
     assert!(matches!(long, Err(Error::FieldTooLong("file name"))));
-    let broken = Trickle { left: &[1; 100_000], end: Some(io::ErrorKind::BrokenPipe.into()) };
+    let content = bytes(100_000);
+    let broken = Trickle { left: &content, end: Some(io::ErrorKind::BrokenPipe.into()) };
     let told = connection.send_stream("x", "", broken, go_on).expect_err("broken");
     assert!(matches!(&told, Error::Content { name, .. } if name == "x"), "{told:?}");
     connection.close().expect("a goodbye");
