@@ -71,5 +71,5 @@ pub use connection::{Builder, Connection, Events, Progress, Stored, Upload};
 pub use end::{End, Loss};
 pub use error::Error;
 pub use event::{Event, Fate, Receipt};
-pub use hub::{Echo, Handler, Member, Message, Refusal, Relay, Room, Turns};
+pub use hub::{Echo, Handler, Member, Message, Refusal, Relay, Room, Turns, Upload};
 pub use server::{Server, ServerBuilder, ServerHandle};

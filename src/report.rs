@@ -26,6 +26,10 @@ pub enum Report {
     Refused { peer: String, name: Option<String>, violation: Violation },
     /// A message was refused; the connection stays.
     MessageRefused { name: String, id: u64, code: StatusCode },
+    /// A file of the client `name` was stored, under `path` below `uploads.folder`.
+    Stored { name: String, path: String, size: u64 },
+    /// A file was refused, or could not be stored; the connection stays.
+    UploadRefused { name: String, stream: u64, code: StatusCode, detail: String },
     /// A turn of the client `name` ended; `text` is the beginning of the move.
     TurnEnded { turn: u64, outcome: Outcome, name: String, next: String, text: String },
     /// The handler panicked on a call for this client.
@@ -48,9 +52,11 @@ impl Report {
             Report::Joined { .. }
             | Report::Away { .. }
             | Report::Resumed { .. }
+            | Report::Stored { .. }
             | Report::TurnEnded { .. }
             | Report::Left { .. } => Level::Info,
-            Report::MessageRefused { .. } => Level::Debug,
+            Report::UploadRefused { code: StatusCode::NotStored, .. } => Level::Warn,
+            Report::MessageRefused { .. } | Report::UploadRefused { .. } => Level::Debug,
         }
     }
 }
@@ -94,6 +100,14 @@ impl fmt::Display for Report {
             Report::MessageRefused { name, id, code } => {
                 let reason = code.to_string();
                 write!(f, "message-refused name={} id={id} reason={}", Value(name), Value(&reason))
+            }
+            Report::Stored { name, path, size } => {
+                write!(f, "stored name={} path={} size={size}", Value(name), Value(path))
+            }
+            Report::UploadRefused { name, stream, code, detail } => {
+                let reason = code.to_string();
+                write!(f, "upload-refused name={} stream={stream}", Value(name))?;
+                write!(f, " reason={} detail={}", Value(&reason), Value(detail))
             }
             Report::TurnEnded { turn, outcome, name, next, text } => {
                 let word = if *outcome == Outcome::Moved { "moved" } else { "turn-ended" };

@@ -63,6 +63,7 @@ impl Hub {
         core.reports.push(Report::Away { peer, name, loss, grace });
         core.alarms.note(until, core.away.first().map(|(until, _)| *until));
         core.away.insert((until, session_id));
+        core.streams_lost(session_id);
         self.turn(at, None, |table, now, out| table.away(session_id, now, out));
         let core = &mut self.core;
         if core.away.len() > core.rules.away
@@ -160,6 +161,7 @@ impl Hub {
         core.owe_present(id);
         core.owe_fates(id, session_id);
         core.mark(id);
+        core.streams_resumed(session_id, at.now);
         self.turn(at, None, |table, now, out| table.back(session_id, now, out));
     }
 }

@@ -7,6 +7,7 @@ use super::link::{Blocked, LinkId, Stage};
 use super::playing::Move;
 use super::room::{Message, Refusal, Room};
 use super::session::Numbered;
+use super::streams::UPLOADED_MAX;
 use super::{Core, Hub, Moment, OWED_MAX, Taken};
 use crate::codec::decode;
 use crate::frame::{BODY_MARGIN, Framer, RawFrame};
@@ -15,8 +16,6 @@ use crate::log::SessionId;
 use crate::message::{ErrorCode, Frame, StatusCode, Violation, kind};
 use crate::report::Report;
 
-/// The words of a refusal are cut after this many bytes.
-const DETAIL_MAX: usize = 256;
 /// What a record takes beside the message that it comes from: `seq`, time, and up to two names.
 const RECORD_MARGIN: usize = 192;
 
@@ -79,7 +78,10 @@ impl Hub {
                 return false;
             }
             // Room is made for what has come, not for what a length claims.
-            let needed = framer.whole_frame().map_or(0, |size| size + RECORD_MARGIN);
+            let needed = framer.whole_frame().map_or(0, |size| match framer.peek()[4] {
+                kind::STREAM_OPEN..=kind::STREAM_CANCEL => UPLOADED_MAX,
+                _ => size + RECORD_MARGIN,
+            });
             if !self.core.has_room(needed) {
                 self.core.block_for_room(id, needed, at);
                 return false;
@@ -116,6 +118,9 @@ impl Hub {
         match raw.kind {
             kind::TEXT | kind::BYTES | kind::MOVE | kind::DIRECT => {
                 self.take_message(id, session, raw, at)
+            }
+            kind::STREAM_OPEN | kind::STREAM_DATA | kind::STREAM_END | kind::STREAM_CANCEL => {
+                self.take_stream(session, &decode(raw)?, at).map(|()| true)
             }
             kind::INIT => Err(Violation::new(ErrorCode::OutOfOrder, "a second Init")),
             known if !kind::sent_by_client(known) => {
@@ -158,11 +163,7 @@ impl Hub {
                 self.client_complains(id, *code, detail, at);
                 return false;
             }
-            Frame::StreamOpen { stream, .. } => {
-                let (code, detail) = (StatusCode::Refused, Cow::Borrowed("no streams here yet"));
-                self.core.owe(id, &Frame::StreamStatus { stream: *stream, code, detail });
-            }
-            _ => {} // hints; stream frames behind an Open that was refused
+            _ => {} // hints
         }
         true
     }
@@ -267,11 +268,7 @@ impl Core {
 
     #[cold]
     fn refuse_message(&mut self, link: LinkId, session: SessionId, id: u64, refusal: Refusal) {
-        let Refusal { code, mut detail } = refusal;
-        let code = if code == StatusCode::Accepted { StatusCode::Refused } else { code };
-        while detail.len() > DETAIL_MAX || !detail.is_char_boundary(detail.len()) {
-            detail.pop();
-        }
+        let Refusal { code, detail } = refusal.tidied();
         let Some(sender) = self.sessions.get_mut(session) else { return };
         sender.refuse(id, code, &detail);
         let ask = sender.ask();

@@ -43,6 +43,15 @@ pub enum Draft<'a> {
         /// Whose.
         name: Cow<'a, str>,
     },
+    /// A file was stored.
+    Uploaded {
+        /// In bytes.
+        size: u64,
+        /// Who sent it.
+        from: Cow<'a, str>,
+        /// Its path below the upload folder.
+        name: Cow<'a, str>,
+    },
     /// A turn ended.
     TurnEnded {
         /// Its number.
@@ -74,6 +83,7 @@ impl Draft<'_> {
                 }
                 Draft::Bytes { from, body } => from.len() + body.len(),
                 Draft::Joined { name } | Draft::Left { name, .. } => name.len(),
+                Draft::Uploaded { from, name, .. } => 8 + from.len() + name.len(),
                 Draft::TurnEnded { from, next, body, .. } => {
                     TURN_HEADER + from.len() + next.len() + body.len()
                 }
@@ -97,6 +107,9 @@ impl Draft<'_> {
             Draft::Left { reason, name } => {
                 Frame::Left { seq, time_ms, reason: *reason, name }.encode(out);
             }
+            Draft::Uploaded { size, from, name } => {
+                Frame::Uploaded { seq, time_ms, size: *size, from, name }.encode(out);
+            }
             Draft::TurnEnded { turn, outcome, from, next, body } => {
                 let (turn, outcome) = (*turn, *outcome);
                 Frame::TurnEnded { seq, time_ms, turn, outcome, from, next, body }.encode(out);
@@ -117,6 +130,9 @@ impl Draft<'_> {
             Draft::Direct { from, body } => Draft::Direct { from: text(from), body: text(body) },
             Draft::Joined { name } => Draft::Joined { name: text(name) },
             Draft::Left { reason, name } => Draft::Left { reason, name: text(name) },
+            Draft::Uploaded { size, from, name } => {
+                Draft::Uploaded { size, from: text(from), name: text(name) }
+            }
             Draft::TurnEnded { turn, outcome, from, next, body } => {
                 let (from, next, body) = (text(from), text(next), text(body));
                 Draft::TurnEnded { turn, outcome, from, next, body }

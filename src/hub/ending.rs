@@ -178,6 +178,7 @@ impl Hub {
         let Some(ended) = core.sessions.remove(session) else { return };
         core.names.remove(&ended.folded);
         core.keys.remove(&ended.key);
+        core.close_streams_of(session, ended.streams);
         if !calm {
             core.reports.push(Report::HandlerPanicked { name: ended.name.clone() });
         }

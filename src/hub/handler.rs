@@ -5,7 +5,7 @@
 //! one call at a time, so it needs no locks of its own for what only handlers touch; it must not
 //! block, since every client would wait. Work that takes long belongs on a thread of its own.
 
-use super::room::{Message, Refusal, Room};
+use super::room::{Message, Refusal, Room, Upload};
 use crate::message::{Mode, Reason};
 
 /// What a server does with the messages that it takes.
@@ -40,6 +40,13 @@ pub trait Handler: Send + Sync + 'static {
 
     /// A message has come. `Ok` accepts it, whether it was passed on or not.
     fn message(&self, room: &mut Room<'_>, message: Message<'_>) -> Result<(), Refusal>;
+
+    /// A file shall be sent, which names, limits and quotas allow. `Ok` takes it; it is stored below
+    /// `uploads.folder`, which [`Report::Stored`](crate::report::Report::Stored) tells.
+    fn upload(&self, room: &mut Room<'_>, upload: Upload<'_>) -> Result<(), Refusal> {
+        let _ = (room, upload);
+        Ok(())
+    }
 
     /// A session has ended.
     fn left(&self, room: &mut Room<'_>, reason: Reason) {

@@ -8,12 +8,14 @@
 //! - [`take_work`](Hub::take_work): connections that have something to send; each is served with
 //!   [`next_write`](Hub::next_write) and [`wrote`](Hub::wrote) until there is nothing left,
 //! - [`take_wake`](Hub::take_wake): readers that were blocked may go on,
+//! - [`take_jobs`](Hub::take_jobs): what the disk has to do for files that clients send,
 //! - [`take_alarm`](Hub::take_alarm): the timer has to look again, see [`tick`](Hub::tick),
 //! - [`take_reports`](Hub::take_reports): what the operator may want to know.
 //!
 //! One idea a file: `admit` the handshake, `dialogue` what clients say, `deliver` what they
 //! get to hear, `pressure` what happens when some do not listen, `timing` what is
-//! due, `ending` how it ends, `away` how it goes on after all, `playing` whose turn it is.
+//! due, `ending` how it ends, `away` how it goes on after all, `playing` whose turn it is,
+//! `streams` what becomes of files.
 
 mod admit;
 mod away;
@@ -29,6 +31,7 @@ mod pressure;
 mod room;
 mod session;
 mod slots;
+mod streams;
 mod timing;
 
 use std::borrow::Cow;
@@ -42,7 +45,8 @@ pub use draft::{Draft, Proposal};
 pub use handler::{Echo, Handler, Relay, Turns};
 pub use ledger::Commit;
 pub use link::LinkId;
-pub use room::{Member, Message, Refusal, Room};
+pub use room::{Member, Message, Refusal, Room, Upload};
+pub use streams::{Deed, Job, UploadId, UploadRules};
 
 use crate::heartbeat::Rhythm;
 use crate::log::{Audience, Log, SessionId};
@@ -56,6 +60,7 @@ use playing::Game;
 use pressure::Pressure;
 use session::Session;
 use slots::Slots;
+use streams::Uploads;
 use timing::Alarms;
 
 /// What a server owes one client outside the log may grow to this before it takes nothing more
@@ -84,6 +89,7 @@ pub struct Rules {
     pub stall: Duration,
     pub rhythm: Rhythm,
     pub turns: TurnRules,
+    pub uploads: UploadRules,
     /// Reports that matter less are not made where they would cost something for each message.
     pub report_level: Level,
     /// The access token that clients must show; empty: none.
@@ -100,7 +106,7 @@ impl Rules {
 /// Without a token.
 impl From<&Settings> for Rules {
     fn from(settings: &Settings) -> Self {
-        let Settings { relay, limits, session, heartbeat, turn, log, .. } = settings;
+        let Settings { relay, limits, session, heartbeat, turn, uploads, log, .. } = settings;
         Self {
             clients: limits.clients,
             handshaking: limits.handshaking,
@@ -118,6 +124,7 @@ impl From<&Settings> for Rules {
             stall: relay.stall,
             rhythm: Rhythm::from(heartbeat),
             turns: TurnRules::from(turn),
+            uploads: UploadRules::from(uploads),
             report_level: log.level,
             token: String::new(),
         }
@@ -183,6 +190,7 @@ struct Core {
     news: Option<SessionId>,
     work: Vec<LinkId>,
     reports: Vec<Report>,
+    uploads: Uploads,
     pressure: Pressure,
     wake: bool,
     /// Something was owed since that was last looked at.
@@ -221,6 +229,7 @@ impl Hub {
             news: None,
             work: Vec::new(),
             reports: Vec::new(),
+            uploads: Uploads::default(),
             pressure: Pressure::default(),
             wake: false,
             owes_more: false,
@@ -250,7 +259,7 @@ impl Hub {
     pub fn alarm_at(&self) -> Option<Instant> {
         let away = self.core.away.first().map(|(until, _)| *until);
         let turn = self.core.game.as_ref().and_then(Game::due);
-        [self.core.alarms.first(), away, turn].into_iter().flatten().min()
+        [self.core.alarms.first(), away, turn, self.core.uploads.due()].into_iter().flatten().min()
     }
 
     /// What happened that an operator may want to know, oldest first.

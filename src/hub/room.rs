@@ -9,6 +9,9 @@ use crate::log::Audience;
 use crate::message::{StatusCode, kind};
 use crate::name::fold;
 
+/// The words of a refusal are cut after this many bytes.
+const DETAIL_MAX: usize = 256;
+
 /// A message as a handler sees it: numbered, checked for size, and for UTF-8 where it is text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -48,6 +51,18 @@ impl<'a> Message<'a> {
     }
 }
 
+/// A file that a member wants to send, as a handler sees it before the first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Upload<'a> {
+    /// What it shall be called: one component of a path, harmless on every common system.
+    pub name: &'a str,
+    /// In bytes; `None` while that is unknown.
+    pub size: Option<u64>,
+    /// What kind of content the member says it is, as in `image/jpeg`; not checked.
+    pub media_type: &'a str,
+}
+
 /// Who a handler is dealing with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member<'a> {
@@ -57,7 +72,7 @@ pub struct Member<'a> {
     pub timezone: &'a str,
 }
 
-/// A message is refused: its sender gets a status with this code and these words, nobody else
+/// A message or a file is refused: its sender gets a status with this code and these words, nobody else
 /// notices, and the connection stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -71,6 +86,17 @@ impl Refusal {
     /// A refusal by the program ([`StatusCode::Refused`]).
     pub fn new(detail: impl Into<String>) -> Self {
         Self { code: StatusCode::Refused, detail: detail.into() }
+    }
+
+    /// With a code that refuses, and words that are not too long.
+    pub(super) fn tidied(mut self) -> Self {
+        if matches!(self.code, StatusCode::Accepted | StatusCode::OffsetMismatch) {
+            self.code = StatusCode::Refused;
+        }
+        while self.detail.len() > DETAIL_MAX || !self.detail.is_char_boundary(self.detail.len()) {
+            self.detail.pop();
+        }
+        self
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use super::away::Away;
 use super::link::LinkId;
+use super::streams::Streams;
 use crate::message::{ErrorCode, SessionKey, StatusCode, Violation};
 
 /// At this many remembered refusals the client is asked, by a Ping, whether it has them.
@@ -43,6 +44,8 @@ pub(super) struct Session {
     /// The connection that it talks through; none of that name while it is away.
     pub(super) link: LinkId,
     pub(super) away: Option<Away>,
+    /// What it sends as streams; none before the first.
+    pub(super) streams: Option<Box<Streams>>,
     /// Its records begin behind this `seq`.
     pub(super) begins_behind: u64,
     /// The highest id that has come.
@@ -69,6 +72,7 @@ impl Session {
             key,
             link: LinkId::default(),
             away: None,
+            streams: None,
             begins_behind: 0,
             seen: 0,
             pending: VecDeque::new(),

@@ -82,6 +82,7 @@ impl Hub {
             }
         }
         self.end_those_away(at);
+        self.core.tick_streams(at);
         self.turn(at, None, Table::tick);
         self.core.spread();
     }

@@ -6,7 +6,8 @@
 //! - one reads for each client (`client`), and delivers what its client's messages cause,
 //! - one more for a client that lags, until it has caught up (`delivery`),
 //! - one wakes up when something is due (`timer`),
-//! - one tells what the operator may want to know (`reports`).
+//! - one tells what the operator may want to know (`reports`),
+//! - one, and more while there is work, writes what clients send as files (`uploads`).
 //!
 //! What they share is `shared::Shared`: the hub in one lock, and the clients' sockets in another.
 //! Neither is held across a socket operation. Where both are, for a client that is new, the hub's
@@ -19,6 +20,7 @@ mod delivery;
 mod reports;
 mod shared;
 mod timer;
+mod uploads;
 
 use std::fmt;
 use std::fs::File;
@@ -33,6 +35,7 @@ use crate::message::{Mode, SessionKey};
 use crate::report::Report;
 use crate::settings::Settings;
 use shared::{Shared, moment};
+use uploads::Uploads;
 
 /// A longer deadline for a shutdown is as good as this one, which any clock can hold.
 const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -65,8 +68,8 @@ impl fmt::Debug for ServerBuilder {
 }
 
 impl ServerBuilder {
-    /// The settings: of these, the sections `relay`, `session`, `limits` and `heartbeat` count
-    /// here, and `server.mode` where no handler is given. The address is given to
+    /// The settings: of these, the sections `relay`, `turn`, `session`, `uploads`, `limits` and
+    /// `heartbeat` count here, and `server.mode` where no handler is given. The address is given to
     /// [`bind`](Self::bind), an access token to [`token`](Self::token): `access.token_file` is
     /// read by the program only.
     #[must_use]
@@ -117,7 +120,8 @@ impl ServerBuilder {
         let new_key = keys_from_system().map_err(Error::Io)?;
         let rules = Rules { token: self.token, ..Rules::from(&self.settings) };
         let hub = Hub::new(rules, handler, Commit::AtOnce, new_key);
-        let shared = Arc::new(Shared::new(hub, self.on_report));
+        let uploads = Uploads::new(&self.settings.uploads);
+        let shared = Arc::new(Shared::new(hub, uploads, self.on_report));
         Ok(Server { listener, addr, shared })
     }
 }
@@ -174,6 +178,7 @@ impl Server {
         let handle = ServerHandle { addr: self.addr, shared: self.shared, waker: Some(waker) };
         reports::start(&handle.shared).map_err(Error::Io)?;
         timer::start(&handle.shared).map_err(Error::Io)?;
+        uploads::start(&handle.shared).map_err(Error::Io)?;
         accept::start(&handle.shared, self.listener).map_err(Error::Io)?;
         Ok(handle)
     }
@@ -207,7 +212,8 @@ impl ServerHandle {
     /// them leave until `deadline` from now, closes all connections, and joins every thread.
     ///
     /// Blocks until all that is done: at most `deadline`, and what a handler that is running, or
-    /// the closure given to [`ServerBuilder::on_report`], takes to return. True if every client
+    /// the closure given to [`ServerBuilder::on_report`], takes to return, and the disk to complete
+    /// the files whose end has come; what is not whole is removed. True if every client
     /// had gone in time.
     #[expect(
         clippy::must_use_candidate,
@@ -226,6 +232,8 @@ impl ServerHandle {
         self.shared.enter(moment(), &mut work, |hub, at| hub.shut_down(end, at));
         self.shared.deliver(work);
         let in_time = self.shared.wait_until_empty(end);
+        self.shared.enter(moment(), &mut Vec::new(), |hub, _| hub.close_streams());
+        self.shared.uploads.end();
         self.shared.stop_timer();
         self.shared.reports.end();
         self.shared.crew.join_all();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::crew::Crew;
 use super::delivery::Workspace;
 use super::reports::Reports;
+use super::uploads::Uploads;
 use crate::hub::{Hub, LinkId, Moment};
 use crate::report::Report;
 
@@ -35,10 +36,15 @@ pub(super) struct Shared {
     stopping: Condvar,
     timing: AtomicBool,
     pub(super) reports: Reports,
+    pub(super) uploads: Uploads,
 }
 
 impl Shared {
-    pub(super) fn new(hub: Hub, on_report: Box<dyn Fn(&Report) + Send + Sync>) -> Self {
+    pub(super) fn new(
+        hub: Hub,
+        uploads: Uploads,
+        on_report: Box<dyn Fn(&Report) + Send + Sync>,
+    ) -> Self {
         Self {
             hub: Mutex::new(hub),
             may_read: Condvar::new(),
@@ -51,6 +57,7 @@ impl Shared {
             stopping: Condvar::new(),
             timing: AtomicBool::new(true),
             reports: Reports::new(on_report),
+            uploads,
         }
     }
 
@@ -65,7 +72,7 @@ impl Shared {
     /// caller to [`deliver`](Self::deliver).
     #[inline]
     pub(super) fn enter<R>(
-        &self,
+        self: &Arc<Self>,
         at: Moment,
         work: &mut Vec<LinkId>,
         call: impl FnOnce(&mut Hub, Moment) -> R,
@@ -75,7 +82,13 @@ impl Shared {
         hub.take_work(work);
         let (wake, alarm, reports) = (hub.take_wake(), hub.take_alarm(), hub.take_reports());
         let empty = hub.links() == 0;
+        let jobs = hub.take_jobs();
+        // With the hub's lock, since their order counts.
+        let needs_thread = !jobs.is_empty() && self.uploads.add(jobs);
         drop(hub);
+        if needs_thread {
+            self.start_upload_thread();
+        }
         if wake {
             self.may_read.notify_all();
         }

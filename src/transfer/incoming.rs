@@ -59,6 +59,17 @@ impl Stream {
     }
 }
 
+/// One stream that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnderWay {
+    /// Its number.
+    pub stream: u64,
+    /// How many bytes it has, or will have where its size is known.
+    pub reserved: u64,
+    /// All has come, and the disk has the last word.
+    pub is_ending: bool,
+}
+
 /// The streams of one session, as its server sees them.
 ///
 /// Of each, the server holds in memory what was taken and is not stored, at most the window of
@@ -98,6 +109,20 @@ impl Incoming {
         self.streams.len()
     }
 
+    /// Those under way, in the order of their numbers.
+    pub fn under_way(&self) -> impl Iterator<Item = UnderWay> {
+        self.streams.iter().map(|(number, stream)| UnderWay {
+            stream: *number,
+            reserved: stream.reserved(),
+            is_ending: stream.is_ending,
+        })
+    }
+
+    /// Whether a stream of that number was opened before.
+    pub fn knows(&self, number: u64) -> bool {
+        number != 0 && number <= self.last
+    }
+
     /// A StreamOpen came. `room` is what the quotas leave beside all that is stored or
     /// [`reserved`](Self::reserved), in bytes.
     ///
@@ -110,7 +135,7 @@ impl Incoming {
         room: u64,
         now: Instant,
     ) -> Result<Step, Violation> {
-        if number != 0 && number <= self.last {
+        if self.knows(number) {
             return self.open_again(number, facts, now);
         }
         if self.last.checked_add(1) != Some(number) {
@@ -153,7 +178,7 @@ impl Incoming {
         if self.streams.len() >= streams {
             return Err((StatusCode::TooMany, format!("{streams} at once are allowed")));
         }
-        if size > room {
+        if size > room || room == 0 {
             return Err((StatusCode::QuotaExceeded, over_quota(room)));
         }
         Ok(())

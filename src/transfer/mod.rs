@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::message::{Frame, StatusCode};
 use crate::settings::{Settings, UploadSettings};
 
-pub use incoming::Incoming;
+pub use incoming::{Incoming, UnderWay};
 pub use outgoing::{Ending, Next, Outgoing};
 
 /// The most content of one StreamData, in bytes.
@@ -33,6 +33,12 @@ pub const DATA_MAX: usize = 65_536;
 pub const WINDOW: u64 = 1 << 20;
 /// How many finished streams of a session are remembered at least.
 pub const REMEMBERED: usize = 256;
+
+/// What a file of that size costs of a quota, in bytes: at least a block of the disk, which an empty
+/// one takes up, too.
+pub fn cost(size: u64) -> u64 {
+    size.max(4096)
+}
 
 /// What a server allows each session.
 #[derive(Debug, Clone, PartialEq, Eq)]
