@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 pub use self::builder::Builder;
 use self::heart::Keeper;
 use self::restore::Dialer;
-pub use self::uploads::{Progress, Stored, Upload};
+pub use self::uploads::{Progress, Stored, UploadHandle};
 use self::wait::{Bell, Deadline, State};
 use self::write::Queue;
 use crate::client_session::ClientSession;

@@ -51,7 +51,7 @@ pub struct Stored {
 ///
 /// Dropping it before it is stored cancels it.
 #[must_use = "dropped, it is cancelled"]
-pub struct Upload {
+pub struct UploadHandle {
     core: Arc<Core>,
     number: u64,
     content: Arc<Content>,
@@ -123,13 +123,13 @@ impl Connection {
     /// [`Error::Content`] for what is no file or cannot be opened; [`Error::FieldTooLong`] for a
     /// name of more than 1,000 bytes; after the end [`Error::Closed`], or how it ended;
     /// [`Error::Io`] if the system gives no thread.
-    pub fn upload(&self, path: impl AsRef<Path>) -> Result<Upload, Error> {
+    pub fn upload(&self, path: impl AsRef<Path>) -> Result<UploadHandle, Error> {
         let upload = self.begin_file(path.as_ref())?;
         self.core.start_worker()?;
         Ok(upload)
     }
 
-    fn begin_file(&self, path: &Path) -> Result<Upload, Error> {
+    fn begin_file(&self, path: &Path) -> Result<UploadHandle, Error> {
         let label = path.to_string_lossy().into_owned();
         let failed = |source| Error::Content { name: label.clone(), source };
         let (content, size) = Content::open(path).map_err(failed)?;
@@ -137,7 +137,12 @@ impl Connection {
         self.begin(Facts { size: Some(size), name: &name, media_type: ANY_TYPE }, content, label)
     }
 
-    fn begin(&self, facts: Facts<'_>, content: Content, name: String) -> Result<Upload, Error> {
+    fn begin(
+        &self,
+        facts: Facts<'_>,
+        content: Content,
+        name: String,
+    ) -> Result<UploadHandle, Error> {
         let content = Arc::new(content);
         let mut state = self.core.lock();
         let number = state.session.begin_upload(facts)?;
@@ -146,7 +151,7 @@ impl Connection {
             state = self.core.push(state);
         }
         drop(state);
-        Ok(Upload { core: Arc::clone(&self.core), number, content, name, size: facts.size })
+        Ok(UploadHandle { core: Arc::clone(&self.core), number, content, name, size: facts.size })
     }
 }
 
@@ -160,7 +165,7 @@ enum Turn {
     Read(u64),
 }
 
-impl Upload {
+impl UploadHandle {
     /// Waits until the server has stored it.
     ///
     /// # Errors
@@ -325,7 +330,7 @@ impl Upload {
     }
 }
 
-impl Drop for Upload {
+impl Drop for UploadHandle {
     fn drop(&mut self) {
         let mut state = self.core.lock();
         state.session.forget_upload(self.number);
@@ -334,9 +339,9 @@ impl Drop for Upload {
     }
 }
 
-impl fmt::Debug for Upload {
+impl fmt::Debug for UploadHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upload")
+        f.debug_struct("UploadHandle")
             .field("name", &self.name)
             .field("progress", &self.progress())
             .finish_non_exhaustive()

@@ -14,7 +14,7 @@ use super::meter::Meter;
 use super::output::{Failure, chain};
 use super::screen::Style;
 use super::send_file::stored_line;
-use crate::connection::Upload;
+use crate::connection::UploadHandle;
 use crate::error::Error;
 use crate::escape::escape;
 use crate::units::round_size;
@@ -64,7 +64,7 @@ impl Files {
 }
 
 /// Waits for one, and tells of it. A terminal that is gone needs no more news.
-fn follow(chat: &Chat, path: &str, upload: &Upload) {
+fn follow(chat: &Chat, path: &str, upload: &UploadHandle) {
     let mut meter = Meter::default();
     let fate = loop {
         meter.note(upload.progress().sent, Instant::now());

@@ -21,7 +21,7 @@ use super::output::{Failure, KILLED, NOT_DELIVERED, chain, print, tell};
 use super::screen::Screen;
 use super::session::{Session, tell_of_connection};
 use super::terminal::wrap;
-use crate::connection::{Progress, Stored, Upload};
+use crate::connection::{Progress, Stored, UploadHandle};
 use crate::error::Error;
 use crate::escape::escape;
 use crate::settings::Colour;
@@ -58,7 +58,7 @@ pub(super) fn run(
     cancel_on(on_termination, session, &interrupted)?;
     let mut sending =
         Sending { session, interrupted: &interrupted, teller: Teller::new(options), stored: 0 };
-    let mut begun: VecDeque<(&str, Upload)> = VecDeque::new();
+    let mut begun: VecDeque<(&str, UploadHandle)> = VecDeque::new();
     for path in &options.paths {
         if begun.len() >= AHEAD {
             let (path, upload) = begun.pop_front().unzip();
@@ -127,7 +127,7 @@ impl Sending<'_> {
     }
 
     /// Waits for the fate of one, showing how far it is, and tells of it.
-    fn finish(&mut self, path: &str, upload: &Upload) {
+    fn finish(&mut self, path: &str, upload: &UploadHandle) {
         let fate = loop {
             match upload.wait_timeout(TICK) {
                 Err(Error::Timeout(..)) => {}
