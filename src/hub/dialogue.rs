@@ -78,8 +78,8 @@ impl Hub {
                 return false;
             }
             // Room is made for what has come, not for what a length claims.
-            let needed = framer.whole_frame().map_or(0, |size| match framer.peek()[4] {
-                kind::STREAM_OPEN..=kind::STREAM_CANCEL => UPLOADED_MAX,
+            let needed = framer.whole_frame().map_or(0, |size| match framer.peek().get(4) {
+                Some(&(kind::STREAM_OPEN..=kind::STREAM_CANCEL)) => UPLOADED_MAX,
                 _ => size + RECORD_MARGIN,
             });
             if !self.core.has_room(needed) {

@@ -7,6 +7,7 @@
 
 pub(crate) mod chat;
 pub(crate) mod raw;
+pub(crate) mod upload;
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};

@@ -158,13 +158,17 @@ fn quotas_count_what_is_under_way() {
     assert_eq!(status(&step), (1, StatusCode::QuotaExceeded));
     server.incoming.open(2, facts(100), 100, server.now).expect("legal");
     assert_eq!(server.incoming.reserved(), 100, "all of it, from the start");
-    server.incoming.open(3, facts(None), 0, server.now).expect("legal");
+    server.incoming.open(3, facts(None), 1, server.now).expect("legal");
     server.incoming.data(3, 0, 40, 40, server.now).expect("legal");
     assert_eq!(server.incoming.reserved(), 140);
     let step = server.incoming.data(3, 40, 41, 40, server.now).expect("legal");
     assert_eq!(status(&step), (3, StatusCode::QuotaExceeded));
     assert_eq!(step.orders, [Order::Remove { stream: 3 }]);
     assert_eq!(server.incoming.reserved(), 100);
+    for (number, size) in [(4, Some(0)), (5, None)] {
+        let step = server.incoming.open(number, facts(size), 0, server.now).expect("legal");
+        assert_eq!(status(&step), (number, StatusCode::QuotaExceeded), "it is used up");
+    }
 }
 
 #[test]
