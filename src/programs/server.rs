@@ -13,6 +13,7 @@ use super::{OnTermination, begin, configuration};
 use crate::arguments::{Arguments, Flag, Program};
 use crate::clock::rfc3339;
 use crate::error::Error;
+use crate::escape::escape;
 use crate::report::Report;
 use crate::server::{Server, ServerHandle};
 use crate::settings::{Colour, Level, Settings};
@@ -138,7 +139,14 @@ fn ready_text(addr: SocketAddr, settings: &Settings, file: Option<&str>, guarded
     if guarded {
         options += "--token-file FILE ";
     }
-    let _ = writeln!(text, "  try     cargo run --bin client -- {options}--name alice");
+    let files = match &*settings.uploads.folder {
+        "" => "not taken".to_owned(),
+        folder => format!("{}/", escape(folder.trim_end_matches('/'))),
+    };
+    let _ = writeln!(
+        text,
+        "  files   {files:<11} try     cargo run --bin client -- {options}--name alice"
+    );
     text += match (addr.ip().is_loopback(), guarded) {
         (true, _) => "  this machine only; --bind 0.0.0.0:5001 lets others in\n",
         (false, true) => "  open to the network, for those who have the token\n",

@@ -9,6 +9,7 @@ use crate::end::Loss;
 use crate::frame::Framer;
 use crate::heartbeat::Rhythm;
 use crate::hub::{Commit, Handler, Hub, LinkId, Moment, Order, Relay, Rules, Step, Taken, Who};
+use crate::log::SessionId;
 use crate::message::{Frame, SessionKey, Token, VERSION};
 use crate::report::Report;
 use crate::settings::Settings;
@@ -44,6 +45,8 @@ pub(super) struct Bench {
     pub(super) reports: Vec<Report>,
     /// How often a client was given a helper.
     pub(super) helpers: usize,
+    /// For the tests that speak of a session, not of its connection.
+    pub(super) first_session: SessionId,
     start: Instant,
     elapsed: Duration,
     work: Vec<LinkId>,
@@ -65,6 +68,7 @@ impl Bench {
             wires: BTreeMap::new(),
             reports: Vec::new(),
             helpers: 0,
+            first_session: 0,
             start: Instant::now(),
             elapsed: Duration::ZERO,
             work: Vec::new(),
