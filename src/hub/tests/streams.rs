@@ -129,7 +129,7 @@ fn credit_follows_what_the_disk_has() {
     bench.say(alice, &open(1, None));
     assert_eq!(heard(&mut bench, alice), [format!("credit 1 0 {WINDOW}")]);
     for at in 0..16 {
-        bench.say(alice, &data(1, at * DATA_MAX as u64, &[0; DATA_MAX]));
+        bench.say(alice, &data(1, at * DATA_MAX as u64, &vec![0; DATA_MAX]));
     }
     assert!(heard(&mut bench, alice).is_empty(), "not for what has only come");
     bench.has_stored(1, MIB / 2);
@@ -263,15 +263,12 @@ fn the_credit_of_all_together_is_bounded() {
         for id in clients {
             bench.say(id, &open(stream, None));
             let line = heard(&mut bench, id).pop().expect("an answer");
-            match line.strip_prefix(&format!("credit {stream} 0 ")) {
-                Some(limit) => {
-                    promised += limit.parse::<u64>().expect("a number");
-                    taken += 1;
-                }
-                None => {
-                    assert!(line.starts_with(&format!("fate {stream} 4 ")), "{line}");
-                    refused += 1;
-                }
+            if let Some(limit) = line.strip_prefix(&format!("credit {stream} 0 ")) {
+                promised += limit.parse::<u64>().expect("a number");
+                taken += 1;
+            } else {
+                assert!(line.starts_with(&format!("fate {stream} 4 ")), "{line}");
+                refused += 1;
             }
         }
     }
@@ -291,7 +288,7 @@ fn the_window_shrinks_for_those_that_are_there_when_more_come() {
         rules
     });
     bench.say(alice, &open(1, None));
-    bench.say(alice, &data(1, 0, &[0; DATA_MAX]));
+    bench.say(alice, &data(1, 0, &vec![0; DATA_MAX]));
     for stream in 1..=600 {
         bench.say(bob, &open(stream, None));
     }
