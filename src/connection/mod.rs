@@ -13,6 +13,7 @@
 mod builder;
 mod close;
 mod heart;
+mod turns;
 mod wait;
 mod write;
 
@@ -23,6 +24,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use self::builder::Builder;
+pub use self::turns::{OwnTurns, Turn};
 use self::wait::{Bell, State};
 use crate::client_session::ClientSession;
 use crate::end::End;

@@ -4,15 +4,19 @@ use std::ffi::OsString;
 use std::io::{self, BufRead};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::output::{Failure, print, tell};
 use super::screen::on_terminal;
 use super::session::Session;
-use super::{OnTermination, begin, chat, every, ping, send, watch};
+use super::{OnTermination, begin, chat, configuration, every, ping, play, send, watch};
 use crate::arguments::{Arguments, Command, Flag, Program};
 use crate::escape::escape;
 use crate::settings::Settings;
 use crate::units::parse_duration;
+
+/// How long `play` leaves between its moves.
+const PACE: Duration = Duration::from_secs(1);
 
 static PROGRAM: Program = Program {
     name: "client",
@@ -54,6 +58,17 @@ static PROGRAM: Program = Program {
             ],
         },
         Command {
+            name: "play",
+            takes: "",
+            help: "Take turns on a server in mode turn: make the move NAME:NUMBER in each of one's own",
+            flags: &[
+                Flag::value("start", "N", "The first number; by default that of its seat"),
+                Flag::value("step", "N", "How far it goes on; by default the number of seats"),
+                Flag::value("every", "DURATION", "Move no sooner than this after the last; 1 s"),
+                Flag::value("count", "N", "End after N moves, each confirmed"),
+            ],
+        },
+        Command {
             name: "ping",
             takes: "",
             help: "Ask the server for a sign of life, without a name or token: exit code 0 or 1",
@@ -87,10 +102,11 @@ fn run_command(
     let task = Task::new(arguments)?;
     let name = match task {
         Task::Chat => ask_for_name(settings)?,
+        Task::Play(_) if settings.client.name.is_empty() => Some(configuration::host_name()),
         _ => Some(settings.client.name.clone()),
     };
     let Some(name) = name else { return Ok(()) };
-    let sends_only = !matches!(task, Task::Chat | Task::Watch(_));
+    let sends_only = !matches!(task, Task::Chat | Task::Watch(_) | Task::Play(_));
     let session = Arc::new(Session::open(settings, name, sends_only)?);
     let given = session.connection.name();
     if !matches!(task, Task::Chat) && !session.wanted.is_empty() && given != session.wanted.trim() {
@@ -104,6 +120,7 @@ fn run_command(
             every::run(&session, &text, rhythm, on_termination)
         }
         Task::SendLines => send::lines(&session, on_termination, |_| {}),
+        Task::Play(options) => play::run(&session, &options, on_termination),
         Task::Watch(options) => watch::run(&session, &options, on_termination),
     };
     session.close();
@@ -118,6 +135,7 @@ enum Task {
     SendEvery(String, Option<u64>),
     SendLines,
     Watch(watch::Options),
+    Play(play::Options),
 }
 
 impl Task {
@@ -131,6 +149,12 @@ impl Task {
                 count: count(arguments)?,
                 wait: arguments.parsed("wait", parse_duration)?,
                 json: arguments.has("json"),
+            })),
+            Some("play") => Ok(Self::Play(play::Options {
+                start: arguments.parsed("start", str::parse)?,
+                step: arguments.parsed("step", str::parse)?,
+                every: arguments.parsed("every", parse_duration)?.unwrap_or(PACE),
+                count: count(arguments)?,
             })),
             None => Ok(Self::Chat),
             Some(_) => match (arguments.has("lines"), arguments.positionals.is_empty()) {

@@ -9,6 +9,7 @@ use super::output::{Failure, NETWORK, TIMED_OUT, print, tell};
 use super::session::Session;
 use crate::error::Error;
 use crate::event::Event;
+use crate::message::Outcome;
 
 /// How much is gathered before it is written, while more is there at once.
 const GATHERED: usize = 64 * 1024;
@@ -63,9 +64,15 @@ pub(super) fn run(
     print(&out)
 }
 
-/// Whether an event is a message; the others are notices.
+/// Whether an event is a message, or a move; the others are notices.
 pub(super) fn is_message(event: &Event) -> bool {
-    matches!(event, Event::Text { .. } | Event::Bytes { .. } | Event::Direct { .. })
+    matches!(
+        event,
+        Event::Text { .. }
+            | Event::Bytes { .. }
+            | Event::Direct { .. }
+            | Event::TurnEnded { outcome: Outcome::Moved, .. }
+    )
 }
 
 enum Next {
