@@ -42,13 +42,13 @@ impl ClientSession {
         Ok(receipt)
     }
 
-    /// Whether a turn is this client's, and no move of it is under way.
+    /// Whether a turn is this client's, a move can be made, and none is under way.
     pub(super) fn is_to_be_played(&self, turn: u64) -> bool {
         let moved = self.seat.moved.filter(|(moved, _)| *moved == turn);
         let is_free = moved.is_none_or(|(_, receipt)| {
             matches!(self.fate(receipt), Some(Fate::Refused { .. } | Fate::Unknown))
         });
-        self.seat.has == Some(turn) && is_free
+        self.is_alive() && self.seat.has == Some(turn) && is_free
     }
 
     pub(super) fn take_go(&mut self, turn: u64, deadline_ms: u32, now: Instant) {
