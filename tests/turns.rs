@@ -200,11 +200,8 @@ fn all_leave_and_others_play_on() {
     assert_eq!(next_of_turns(&bob), Event::Wait { turn: 1, holder: Some("alice".into()) });
     alice.close().unwrap();
     let over = next_of_turns(&bob);
-    let is_over = |event: &Event| match event {
-        Event::TurnEnded { turn: 1, outcome: Outcome::Left, next: None, .. } => true,
-        _ => false,
-    };
-    assert!(is_over(&over), "one alone has no turn: {over}");
+    let Event::TurnEnded { turn, outcome, next, .. } = over else { panic!("{over:?}") };
+    assert_eq!((turn, outcome, next), (1, Outcome::Left, None), "one alone has no turn");
 
     let carol = site.join("carol");
     assert_eq!(next_of_turns(&bob), Event::Go { turn: 2, deadline: None });

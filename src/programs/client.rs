@@ -60,7 +60,7 @@ static PROGRAM: Program = Program {
         Command {
             name: "play",
             takes: "",
-            help: "Take turns on a server in mode turn: make the move NAME:NUMBER in each of one's own",
+            help: "On a server in mode turn: make the move NAME:NUMBER in each turn of its own",
             flags: &[
                 Flag::value("start", "N", "The first number; by default that of its seat"),
                 Flag::value("step", "N", "How far it goes on; by default the number of seats"),

@@ -1,7 +1,7 @@
 //! Events as JSON, one object to a line, for scripts.
 //!
-//! Pure, but for the time that is left for a turn. Every character that a terminal would not show is escaped, so that a line is always a
-//! line. Bytes are in base64.
+//! Pure, but for the time that is left for a turn. Every character that a terminal would not show
+//! is escaped, so that a line is always a line. Bytes are in base64.
 
 use std::fmt::{Display, Write};
 use std::time::{Instant, SystemTime};

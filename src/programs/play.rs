@@ -116,8 +116,7 @@ impl Player<'_> {
             };
             match event {
                 Ok(Some(Event::Go { turn, deadline })) => own = Some((turn, self.due(deadline))),
-                Ok(Some(Event::Wait { .. })) => own = None,
-                Ok(Some(Event::TurnEnded { .. })) => own = None,
+                Ok(Some(Event::Wait { .. } | Event::TurnEnded { .. })) => own = None,
                 Ok(Some(Event::Present { total, .. })) => self.sit_down(total),
                 Ok(Some(_)) | Err(Error::Timeout(..)) => {}
                 Ok(None) => return Ok(None),

@@ -67,12 +67,12 @@ impl Player {
                 self.turn += 1;
                 self.holds(next.as_deref());
                 if from != self.other {
-                    self.hear(event.to_string().replace(&format!(" turn {turn}:"), ":"));
+                    self.hear(&event.to_string().replace(&format!(" turn {turn}:"), ":"));
                 }
             }
             Event::Present { .. } => {}
             Event::Joined { name, .. } if name == self.other => {}
-            event => self.hear(event.to_string()),
+            event => self.hear(&event.to_string()),
         }
     }
 
@@ -103,12 +103,12 @@ impl Player {
         }
     }
 
-    fn hear(&mut self, line: String) {
+    fn hear(&mut self, line: &str) {
         self.heard.push(line.chars().take(80).collect());
     }
 }
 
-/// Two good players, alice and bob, each on a thread of its own, who move whenever it is their turn.
+/// Two good players, alice and bob, each on a thread of its own, who move when it is their turn.
 pub(crate) struct Game {
     threads: Vec<JoinHandle<Vec<String>>>,
     moves: [Receiver<()>; 2],
