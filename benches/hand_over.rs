@@ -3,9 +3,10 @@
 //! not depend on where the threads happen to run.
 //!
 //! Beside the server, with two clients that speak bare frames and with two `Connection`s, there are
-//! two bare sockets in the same process and run, told `GO` and answering with a move: served in
-//! turn by one thread, which is the least that a hand-over can be, and by a thread each, who pass
-//! the turn through a condition variable. Rounds alternate, so that all see the same machine.
+//! two bare sockets in the same process and run, told to go and answering with a move: served in
+//! turn by one thread, which is the least that a hand-over can be; the same, where the one that has
+//! moved is told to wait, as the server does it too; and by a thread each, who pass the turn on
+//! through a condition variable. Rounds alternate, so that all see the same machine.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -20,13 +21,19 @@ use tcpkit::{Connection, Server, ServerHandle, Turns};
 
 const ROUNDS: usize = 9;
 /// How many turns each of the two has in a round.
-const TURNS: usize = 5_000;
+const TURNS: u32 = 5_000;
 const MOVE: &str = "Client1:1";
+const GO: [u8; 1] = [b'G'];
+const WAIT: [u8; 1] = [b'W'];
+
+/// Lets two players have so many turns each; how long it took.
+type Contest = (&'static str, fn(u32) -> Duration);
 
 fn main() {
     let turns = if std::env::args().any(|word| word == "--quick") { TURNS / 50 } else { TURNS };
-    let contests: [(&str, fn(usize) -> Duration); 4] = [
+    let contests: [Contest; 5] = [
         ("bare sockets, one thread", one_thread),
+        ("the same, and WAIT", one_thread_and_wait),
         ("bare sockets, a thread each", a_thread_each),
         ("server, bare frames", bare_frames),
         ("server, Connection", connections),
@@ -34,7 +41,7 @@ fn main() {
     let mut rates = contests.map(|_| Vec::new());
     for _ in 0..ROUNDS {
         for ((_, contest), rates) in contests.iter().zip(&mut rates) {
-            rates.push(2.0 * (turns - 1) as f64 / contest(turns).as_secs_f64());
+            rates.push(2.0 * f64::from(turns - 1) / contest(turns).as_secs_f64());
         }
     }
     println!(
@@ -68,7 +75,7 @@ impl Clock {
 }
 
 /// Lets two players play, each on a thread of its own; how long it took, by the first one's clock.
-fn race<P: Send + 'static>(players: [P; 2], turns: usize, play: fn(P, usize) -> Clock) -> Duration {
+fn race<P: Send + 'static>(players: [P; 2], turns: u32, play: fn(P, u32) -> Clock) -> Duration {
     let threads = players.map(|player| thread::spawn(move || play(player, turns)));
     let clocks = threads.map(|thread| thread.join().expect("a player that does not panic"));
     clocks[0].0.map_or(Duration::ZERO, |(first, last)| last - first)
@@ -93,10 +100,13 @@ fn two_pairs() -> ([TcpStream; 2], [TcpStream; 2]) {
     (outer, inner)
 }
 
-fn play_bare(mut socket: TcpStream, turns: usize) -> Clock {
-    let (mut clock, mut signal) = (Clock::default(), [0; 2]);
+fn play_bare(mut socket: TcpStream, turns: u32) -> Clock {
+    let (mut clock, mut signal) = (Clock::default(), [0]);
     for _ in 0..turns {
-        socket.read_exact(&mut signal).expect("GO");
+        while signal != GO {
+            socket.read_exact(&mut signal).expect("GO or WAIT");
+        }
+        signal = [0];
         clock.go();
         socket.write_all(MOVE.as_bytes()).expect("a write");
     }
@@ -105,20 +115,35 @@ fn play_bare(mut socket: TcpStream, turns: usize) -> Clock {
 
 /// Gives the turn to one, and takes its move.
 fn serve_turn(mut socket: &TcpStream) {
-    socket.write_all(b"GO").expect("a write");
+    socket.write_all(&GO).expect("a write");
     socket.read_exact(&mut [0; MOVE.len()]).expect("a move");
 }
 
-fn one_thread(turns: usize) -> Duration {
+fn one_thread(turns: u32) -> Duration {
     let (outer, inner) = two_pairs();
-    let server =
-        thread::spawn(move || (0..2 * turns).for_each(|turn| serve_turn(&inner[turn % 2])));
+    let server = thread::spawn(move || {
+        (0..2 * turns).for_each(|turn| serve_turn(&inner[turn as usize % 2]));
+    });
     let time = race(outer, turns, play_bare);
     server.join().expect("a server that does not panic");
     time
 }
 
-fn a_thread_each(turns: usize) -> Duration {
+/// As the classic has it, the one who has moved is told to wait.
+fn one_thread_and_wait(turns: u32) -> Duration {
+    let (outer, inner) = two_pairs();
+    let server = thread::spawn(move || {
+        for turn in 0..2 * turns as usize {
+            serve_turn(&inner[turn % 2]);
+            let _ = (&inner[turn % 2]).write_all(&WAIT); // it may have gone after its last move
+        }
+    });
+    let time = race(outer, turns, play_bare);
+    server.join().expect("a server that does not panic");
+    time
+}
+
+fn a_thread_each(turns: u32) -> Duration {
     let (outer, inner) = two_pairs();
     let table = Arc::new((Mutex::new(0), Condvar::new()));
     let threads: Vec<JoinHandle<()>> = (inner.into_iter().enumerate())
@@ -137,7 +162,9 @@ fn a_thread_each(turns: usize) -> Duration {
         })
         .collect();
     let time = race(outer, turns, play_bare);
-    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    for thread in threads {
+        thread.join().expect("a server that does not panic");
+    }
     time
 }
 
@@ -148,7 +175,7 @@ fn serve() -> (ServerHandle, String) {
     (server, address)
 }
 
-fn bare_frames(turns: usize) -> Duration {
+fn bare_frames(turns: u32) -> Duration {
     let (server, address) = serve();
     let players = [(), ()].map(|()| {
         let mut socket = connect(&address);
@@ -160,7 +187,7 @@ fn bare_frames(turns: usize) -> Duration {
     });
     let time = race(players, turns, |mut socket, turns| {
         let (mut clock, mut framer) = (Clock::default(), Framer::new(DEFAULT_FRAME_MAX));
-        for id in 1..=turns as u64 {
+        for id in 1..=u64::from(turns) {
             let turn = next_go(&mut framer, &mut socket);
             clock.go();
             let bytes = Frame::Move { id, turn, body: MOVE.as_bytes() }.to_bytes();
@@ -189,12 +216,12 @@ fn next_go(framer: &mut Framer, socket: &mut TcpStream) -> u64 {
     }
 }
 
-fn connections(turns: usize) -> Duration {
+fn connections(turns: u32) -> Duration {
     let (server, address) = serve();
     let players = [(), ()].map(|()| Connection::connect(&address).expect("a connection"));
     let time = race(players, turns, |connection, turns| {
         let mut clock = Clock::default();
-        for turn in connection.turns().take(turns) {
+        for turn in connection.turns().take(turns as usize) {
             clock.go();
             turn.and_then(|turn| turn.play(MOVE)).expect("a move");
         }
