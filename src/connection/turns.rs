@@ -15,9 +15,8 @@ impl Connection {
     /// [`recv`](Self::recv) instead, and answers [`Event::Go`] with [`play`](Self::play).
     ///
     /// ```
-    /// # use std::borrow::Cow;
-    /// use tcpkit::message::{Frame, StatusCode};
-    /// use tcpkit::{Connection, Fate};
+    /// use tcpkit::Connection;
+    /// use tcpkit::message::Frame;
     ///
     /// let (connection, mut server) = Connection::memory();
     /// server.send(&Frame::Wait { turn: 1, holder: "bob" })?;
@@ -25,11 +24,12 @@ impl Connection {
     ///
     /// for turn in connection.turns() {
     ///     let turn = turn?;
+    ///     assert_eq!(turn.number(), 2);
     ///     assert!(turn.time_left().is_some_and(|left| left.as_secs() <= 30));
     ///     turn.play("e4")?;
-    ///     # assert_eq!(server.recv()?, Some(Frame::Move { id: 1, turn: 2, body: b"e4" }));
-    ///     # break;
+    ///     break; // the far end of this one plays no further
     /// }
+    /// assert_eq!(server.accept()?, Some(Frame::Move { id: 1, turn: 2, body: b"e4" }));
     /// # Ok::<(), tcpkit::Error>(())
     /// ```
     ///
