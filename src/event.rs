@@ -121,7 +121,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// Stands for one message that was sent: its number, from 1 on, within the connection's session.
+/// Stands for one message that was sent: its number, from 1 on, over all sessions of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Receipt(pub(crate) u64);
 
