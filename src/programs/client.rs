@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::output::{Failure, print, tell};
 use super::screen::on_terminal;
-use super::session::{Session, Use, tell_of_connection};
+use super::session::{Session, Use};
 use super::{OnTermination, begin, chat, every, ping, send, watch};
 use crate::arguments::{Arguments, Command, Flag, Program};
 use crate::escape::escape;
@@ -109,7 +109,9 @@ fn run_command(
             let rhythm = (settings.client.data_interval, count);
             every::run(&session, &text, rhythm, on_termination)
         }
-        Task::SendLines => send::lines(&session, on_termination, tell_of_connection),
+        Task::SendLines => {
+            send::lines(&session, on_termination, |event| session.tell_of_connection(event))
+        }
         Task::Watch(options) => watch::run(&session, &options, on_termination),
     };
     session.close();
