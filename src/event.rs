@@ -158,7 +158,8 @@ impl fmt::Display for Event {
     }
 }
 
-/// Stands for one message that was sent: its number, from 1 on, within the connection's session.
+/// Stands for one message that was sent: its number, from 1 on, within the connection, over all its
+/// sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Receipt(pub(crate) u64);
 

@@ -13,7 +13,11 @@ use tcpkit::{Connection, Event, Fate, Server, ServerHandle};
 const SOON: Duration = Duration::from_secs(10);
 
 fn serve() -> (ServerHandle, String) {
-    let server = Server::builder().bind("127.0.0.1:0").unwrap().spawn().unwrap();
+    serve_on("127.0.0.1:0")
+}
+
+fn serve_on(address: &str) -> (ServerHandle, String) {
+    let server = Server::builder().bind(address).unwrap().spawn().unwrap();
     let address = server.addr().to_string();
     (server, address)
 }
@@ -249,19 +253,48 @@ fn ping_is_a_health_check_that_nobody_notices() {
 }
 
 #[test]
-fn a_server_that_shuts_down_is_no_failure_but_for_what_is_missing() {
+fn a_server_that_does_not_come_back_is_given_up() {
     let (server, address) = serve();
     let bob = join(&address, "bob");
     let mut children = Vec::new();
     for arguments in [&["send", "--lines"][..], &[], &["watch"], &["watch", "--count", "1"]] {
-        let mut child = start(&address, arguments);
+        let limit = ["--set", "reconnect.give_up_after=0.2"];
+        let mut child = start(&address, &[arguments, &limit].concat());
         ready(&mut child, &bob, arguments);
         children.push(child);
     }
     bob.close().unwrap();
     server.shutdown(SOON);
-    let codes: Vec<_> = children.into_iter().map(|child| finish(child).2).collect();
-    assert_eq!(codes, [Some(3), Some(3), Some(0), Some(1)]);
+    let ended: Vec<_> = children.into_iter().map(finish).collect();
+    let codes: Vec<_> = ended.iter().map(|(.., code)| *code).collect();
+    assert_eq!(codes, [Some(3), Some(3), Some(1), Some(1)], "{ended:#?}");
+    let (_, told, _) = &ended[2];
+    assert!(told.contains("connection lost (shutting down); reconnecting"), "{told}");
+}
+
+/// One end of the chat is a program; the server goes and comes back under it.
+#[test]
+fn a_script_goes_on_when_the_server_is_back() {
+    // An address whose ports no other test's connection takes while the server is gone.
+    let (server, address) = serve_on("127.0.0.2:0");
+    let bob = join(&address, "bob");
+    let mut child = start(&address, &["send", "--lines"]);
+    ready(&mut child, &bob, &[]);
+    bob.close().unwrap();
+    server.shutdown(SOON);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"kept\n").unwrap();
+    let (server, _) = serve_on(&address);
+    let bob = join(&address, "bob");
+    stdin.write_all(b"after\n").unwrap();
+    drop(stdin);
+    // Bob may have come too late for the one that was kept.
+    while next(&bob, text).1 != "after" {}
+    let (_, told, code) = finish(child);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("reconnected as a newcomer"), "{told}");
+    drop(bob);
+    server.shutdown(SOON);
 }
 
 #[test]

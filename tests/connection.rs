@@ -246,7 +246,7 @@ fn delivery_events_come_in_order_and_send_only_leaves_the_rest_out() {
         peer.send(&Frame::Terminate { reason, retry_after_ms: 0, detail });
         peer.take(|frame| assert_eq!(frame, Frame::TerminateAck));
     });
-    let builder = Connection::builder().send_only(true).delivery_events(true);
+    let builder = Connection::builder().send_only(true).delivery_events(true).reconnect(None);
     let connection = builder.connect(&address).expect("welcome");
     for _ in 0..3 {
         connection.send("x").expect("open");

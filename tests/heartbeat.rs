@@ -10,7 +10,7 @@ use tcpkit::frame::Framer;
 use tcpkit::heartbeat::Rhythm;
 use tcpkit::message::{Frame, Mode, Reason, SessionKey, Token, VERSION};
 use tcpkit::settings::Settings;
-use tcpkit::{Connection, Error, Event, Server};
+use tcpkit::{Connection, Error, Event, Loss, ReconnectPolicy, Server};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -52,7 +52,7 @@ impl Peer {
 }
 
 /// A connection, and the server that it is connected to, played by the test.
-fn connection(rhythm: Rhythm) -> (Connection, Peer) {
+fn connection(rhythm: Rhythm, policy: Option<ReconnectPolicy>) -> (Connection, Peer) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address").to_string();
     let server = std::thread::spawn(move || {
@@ -72,14 +72,14 @@ fn connection(rhythm: Rhythm) -> (Connection, Peer) {
         });
         peer
     });
-    let builder = Connection::builder().heartbeat(rhythm);
+    let builder = Connection::builder().heartbeat(rhythm).reconnect(policy);
     let connection = builder.connect(&address).expect("a connection");
     (connection, server.join().expect("the far end"))
 }
 
 #[test]
 fn pings_are_answered_while_the_program_calls_nothing() {
-    let (connection, mut peer) = connection(rhythm(100));
+    let (connection, mut peer) = connection(rhythm(100), None);
     for nonce in 1..=5 {
         peer.say(&Frame::Ping { nonce });
         let answered = |frame: &Frame<'_>| matches!(frame, Frame::Pong { nonce: n } if *n == nonce);
@@ -96,12 +96,17 @@ fn pings_are_answered_while_the_program_calls_nothing() {
 
 #[test]
 fn a_silent_server_is_dead_in_time_whoever_waits_for_it() {
-    for waits in [true, false] {
+    let slow = ReconnectPolicy { first: DEADLINE, most: DEADLINE, ..ReconnectPolicy::default() };
+    for (waits, policy) in [(true, None), (false, None), (true, Some(slow)), (false, Some(slow))] {
         let rhythm = rhythm(60);
-        let (connection, mut peer) = connection(rhythm);
+        let (connection, mut peer) = connection(rhythm, policy);
         let start = Instant::now();
+        let is_told = || match connection.recv() {
+            Ok(Some(Event::Reconnecting { loss: Loss::Silent, .. })) => policy.is_some(),
+            end => policy.is_none() && matches!(end, Err(Error::Silent)),
+        };
         if waits {
-            assert!(matches!(connection.recv(), Err(Error::Silent)));
+            assert!(is_told());
         }
         let mut pings = 0;
         let goodbye = loop {
@@ -121,7 +126,9 @@ fn a_silent_server_is_dead_in_time_whoever_waits_for_it() {
         // The lower bound is exact; above it stands what a busy machine may add.
         assert!(elapsed + Duration::from_millis(30) >= bound, "{elapsed:?}, bound {bound:?}");
         assert!(elapsed < bound + Duration::from_secs(5), "{elapsed:?}, bound {bound:?}");
-        assert!(matches!(connection.send("too late"), Err(Error::Silent)));
+        assert!(waits || is_told());
+        let sent = connection.send("too late");
+        assert_eq!(sent.is_ok(), policy.is_some(), "{sent:?}");
     }
 }
 
@@ -164,7 +171,8 @@ fn a_silent_client_is_dead_and_one_that_answers_is_not() {
 #[test]
 fn an_idle_program_does_not_hold_up_a_shutdown() {
     let server = Server::builder().bind("127.0.0.1:0").and_then(Server::spawn).expect("a server");
-    let connection = Connection::connect(&server.addr().to_string()).expect("a connection");
+    let builder = Connection::builder().reconnect(None);
+    let connection = builder.connect(&server.addr().to_string()).expect("a connection");
     let start = Instant::now();
     assert!(server.shutdown(DEADLINE), "the connection's own thread says goodbye");
     // A server waits for 5 s for an answer.

@@ -94,7 +94,7 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 fn join(address: SocketAddr, name: &str) -> Connection {
-    Connection::builder().name(name).connect(&address.to_string()).unwrap()
+    Connection::builder().name(name).reconnect(None).connect(&address.to_string()).unwrap()
 }
 
 /// The sender and the body of the next text.

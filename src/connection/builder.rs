@@ -1,16 +1,22 @@
 //! How a connection begins: its choices, the TCP connection, the handshake.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Connection, heart};
+use super::Connection;
+use super::restore::{Dialer, Dialled};
+use super::write::Queue;
+use crate::backoff::ReconnectPolicy;
 use crate::client_session::{ClientSession, Keep, Options};
 use crate::error::Error;
 use crate::heartbeat::Rhythm;
 use crate::memory::FarEnd;
 use crate::message::Token;
+use crate::settings::OnFull;
 use crate::transport::{Tcp, pipe};
 
 /// For connecting, and for the handshake.
@@ -38,6 +44,8 @@ pub struct Builder {
     send_only: bool,
     delivery_events: bool,
     heartbeat: Option<Rhythm>,
+    reconnect: Option<ReconnectPolicy>,
+    queue: Queue,
 }
 
 impl Default for Builder {
@@ -51,6 +59,8 @@ impl Default for Builder {
             send_only: false,
             delivery_events: false,
             heartbeat: Some(Rhythm::default()),
+            reconnect: Some(ReconnectPolicy::default()),
+            queue: Queue::default(),
         }
     }
 }
@@ -104,10 +114,33 @@ impl Builder {
     }
 
     /// When the server's silence is looked into, and when it counts as dead; by default after 20 s
-    /// and 60 s ([`Rhythm::worst_case`]). Without a heartbeat (`None`) the connection has no thread
-    /// of its own: then the server's Pings are answered only by calls that wait.
+    /// and 60 s ([`Rhythm::worst_case`]). Without a heartbeat (`None`), and without
+    /// [reconnecting](Self::reconnect), the connection has no thread of its own: then the server's
+    /// Pings are answered only by calls that wait.
     pub fn heartbeat(mut self, rhythm: impl Into<Option<Rhythm>>) -> Self {
         self.heartbeat = rhythm.into();
+        self
+    }
+
+    /// How a connection that was lost is restored; by default for as long as it takes, with waits
+    /// of up to 15 s. `None`: not at all, and a loss is the end. The first connection is made, or
+    /// not, by [`connect`](Self::connect) at once.
+    pub fn reconnect(mut self, policy: impl Into<Option<ReconnectPolicy>>) -> Self {
+        self.reconnect = policy.into();
+        self
+    }
+
+    /// How many bytes of messages may be unconfirmed, while there is a connection and while there
+    /// is none; 8 MiB by default. One message may always be sent. Without
+    /// [reconnecting](Self::reconnect) messages are not kept, and there is no such limit.
+    pub fn queue(mut self, bytes: usize) -> Self {
+        self.queue.bytes = bytes.max(1);
+        self
+    }
+
+    /// What sending more than that does: by default it blocks until some of it is confirmed.
+    pub fn on_full(mut self, on_full: OnFull) -> Self {
+        self.queue.on_full = on_full;
         self
     }
 
@@ -117,26 +150,27 @@ impl Builder {
     /// [`Error::FieldTooLong`] if the name, time zone and token do not fit into a handshake;
     /// otherwise as [`Connection::connect`].
     pub fn connect(self, address: &str) -> Result<Connection, Error> {
-        let session = self.session()?;
+        let session = self.session(self.reconnect)?;
         let failed = |source| Error::Connect { address: address.to_owned(), source };
-        let stream = dial(address, self.connect_timeout.min(LIMIT_MAX)).map_err(failed)?;
-        let server_addr = stream.peer_addr().ok();
-        let transport = Tcp::new(stream).map_err(failed)?;
-        let mut connection = Connection::new(Box::new(transport), server_addr, session);
+        let limit = self.connect_timeout.min(LIMIT_MAX);
+        let (transport, server_addr) = dial_tcp(address, limit).map_err(failed)?;
+        let dialer = self.reconnect.map(|_| {
+            let address = address.to_owned();
+            let dial = Box::new(move || dial_tcp(&address, limit));
+            Dialer { dial, handshake_timeout: self.handshake_timeout }
+        });
+        let connection = Connection::new(transport, server_addr, session, self.queue, dialer);
         connection.handshake(self.handshake_timeout)?;
-        if let Some(rhythm) = self.heartbeat {
-            connection.heart = Some(heart::start(&connection.core, rhythm).map_err(Error::Io)?);
-        }
-        Ok(connection)
+        connection.kept(self.heartbeat)
     }
 
-    /// A connection in memory, open, and its far end, which a test plays, without a heartbeat. See
-    /// [`memory`](crate::memory).
+    /// A connection in memory, open, and its far end, which a test plays, without a heartbeat, and
+    /// without reconnecting. See [`memory`](crate::memory).
     ///
     /// # Errors
     /// [`Error::FieldTooLong`] if the name, time zone and token do not fit into a handshake.
     pub fn memory(self) -> Result<(Connection, FarEnd), Error> {
-        Ok(in_memory(self.session()?, self.name.trim()))
+        Ok(in_memory(self.session(None)?, self.name.trim()))
     }
 
     /// As [`memory`](Self::memory), with empty fields, which always fit.
@@ -144,8 +178,11 @@ impl Builder {
         in_memory(ClientSession::anonymous(self.keep()), "")
     }
 
-    fn session(&self) -> Result<ClientSession, Error> {
+    fn session(&self, reconnect: Option<ReconnectPolicy>) -> Result<ClientSession, Error> {
         ClientSession::new(&Options {
+            reconnect,
+            // Any number that another client does not have: for jitter it need not be secret.
+            seed: RandomState::new().build_hasher().finish(),
             name: &self.name,
             timezone: &self.timezone,
             token: Token(&self.token),
@@ -172,6 +209,9 @@ impl fmt::Debug for Builder {
             .field("handshake_timeout", &self.handshake_timeout)
             .field("send_only", &self.send_only)
             .field("delivery_events", &self.delivery_events)
+            .field("heartbeat", &self.heartbeat)
+            .field("reconnect", &self.reconnect)
+            .field("queue", &self.queue)
             .finish_non_exhaustive()
     }
 }
@@ -181,11 +221,17 @@ impl fmt::Debug for Builder {
 fn in_memory(session: ClientSession, name: &str) -> (Connection, FarEnd) {
     let (near, far) = pipe();
     let mut far = FarEnd::new(far);
-    let connection = Connection::new(Box::new(near), None, session);
+    let connection = Connection::new(Arc::new(near), None, session, Queue::default(), None);
     let _ = far.welcome(name); // it lies in the pipe until the handshake reads it
     let _ = connection.handshake(DEFAULT_LIMIT);
     let _ = far.recv(); // the Init
     (connection, far)
+}
+
+fn dial_tcp(address: &str, limit: Duration) -> io::Result<Dialled> {
+    let stream = dial(address, limit)?;
+    let server_addr = stream.peer_addr().ok();
+    Ok((Arc::new(Tcp::new(stream)?), server_addr))
 }
 
 /// Connects to the first address that answers. Each gets its share of the time that is left, so

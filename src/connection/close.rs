@@ -10,12 +10,14 @@
 //! if that does not come soon, the reading half is shut down under it.
 
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Core;
 use super::wait::{Deadline, Guard, Reader, State, Writer};
 use crate::end::End;
 use crate::error::{Error, Waiting};
+use crate::transport::Transport;
 
 /// How long another thread's read may go on after a close: long enough for the answer of a server
 /// on the same continent, short enough to count as at once.
@@ -78,8 +80,9 @@ impl Core {
         match state.reader {
             Reader::Busy if reader_deadline.is_over() => {
                 state.reader = Reader::Shut;
+                let transport = Arc::clone(&state.transport);
                 drop(state);
-                self.transport.shutdown(Shutdown::Read);
+                transport.shutdown(Shutdown::Read);
                 self.lock()
             }
             Reader::Free if has_to_write => self.read_or_push(state),
@@ -107,23 +110,24 @@ impl Core {
             matches!(state.session.ended(), Some(End::Terminated { .. } | End::Violation(_)));
         let lingers = had_last_word && state.reader == Reader::Free;
         state.reader = Reader::Shut;
+        let transport = Arc::clone(&state.transport);
         drop(state);
         if lingers {
-            self.linger(deadline);
+            linger(&*transport, deadline);
         }
-        self.transport.shutdown(Shutdown::Both);
+        transport.shutdown(Shutdown::Both);
     }
+}
 
-    fn linger(&self, deadline: Deadline) {
-        let end = Deadline::after(Some(LINGER));
-        let mut dropped = [0; 4096];
-        while let (Some(left), Some(most)) = (end.remaining(), deadline.remaining()) {
-            let limit = left.min(most);
-            if limit.is_zero()
-                || !self.transport.read(&mut dropped, Some(limit)).is_ok_and(|count| count > 0)
-            {
-                return;
-            }
+fn linger(transport: &dyn Transport, deadline: Deadline) {
+    let end = Deadline::after(Some(LINGER));
+    let mut dropped = [0; 4096];
+    while let (Some(left), Some(most)) = (end.remaining(), deadline.remaining()) {
+        let limit = left.min(most);
+        if limit.is_zero()
+            || !transport.read(&mut dropped, Some(limit)).is_ok_and(|count| count > 0)
+        {
+            return;
         }
     }
 }

@@ -5,14 +5,15 @@
 //! call that waits for something reads in its caller's thread, as the one that has the reader's
 //! role, and keeps for others what is theirs (`wait`). *Writes gather*: what many threads send
 //! while one of them writes leaves with the next write (`write`). One thread of its own watches
-//! the server's silence, and reads while nobody else does (`heart`). How it ends is in `close`,
-//! how it begins in `builder`.
+//! the server's silence, and reads while nobody else does (`heart`); it also makes a new connection
+//! when one is lost (`restore`). How it ends is in `close`, how it begins in `builder`.
 //!
 //! No lock is held across a call of the transport but the framer's, which belongs to the role.
 
 mod builder;
 mod close;
 mod heart;
+mod restore;
 mod turns;
 mod wait;
 mod write;
@@ -20,17 +21,20 @@ mod write;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use self::builder::Builder;
+use self::heart::Keeper;
+use self::restore::Dialer;
 pub use self::turns::{OwnTurns, Turn};
-use self::wait::{Bell, State};
+use self::wait::{Bell, Deadline, State};
+use self::write::Queue;
 use crate::client_session::ClientSession;
 use crate::end::End;
 use crate::error::{Error, Waiting};
 use crate::event::{Event, Fate, Receipt};
 use crate::frame::{Framer, HANDSHAKE_FRAME_MAX};
+use crate::heartbeat::Rhythm;
 use crate::memory::FarEnd;
 use crate::message::Mode;
 use crate::transport::Transport;
@@ -47,7 +51,15 @@ const DROP_WAIT: Duration = Duration::from_secs(1);
 /// Where none does, a thread of the connection's own takes over after a while, so that the server's
 /// heartbeats are answered, and a dead server is noticed, also while the program is busy.
 ///
-/// Dropping it closes it as [`close`](Self::close) does, but takes a second at the most.
+/// A connection that is lost is restored by that thread, as the
+/// [policy](Builder::reconnect) says: [`Event::Reconnecting`], then [`Event::Resumed`] or
+/// [`Event::SessionLost`] tell of it. Meanwhile messages can be sent up to a
+/// [limit](Builder::queue), and calls that wait for the server go on waiting. Nothing that was
+/// accepted is lost or comes twice: what the server had not seen is sent again, and what each side
+/// missed is made up for, as long as the server still has it.
+///
+/// Dropping it closes it as [`close`](Self::close) does, but takes a second at the most; a thread
+/// that is just trying to connect then ends by itself.
 ///
 /// ```no_run
 /// let connection = tcpkit::Connection::connect("127.0.0.1:5001")?;
@@ -63,15 +75,17 @@ const DROP_WAIT: Duration = Duration::from_secs(1);
 /// A call with a limit may take 50 ms longer while the server does not read what was sent.
 pub struct Connection {
     core: Arc<Core>,
-    /// The heartbeat's thread; none for a connection without one.
-    heart: Option<JoinHandle<()>>,
+    /// None for a connection without a heartbeat that is not restored either.
+    keeper: Option<Keeper>,
 }
 
 /// What the calls of a connection and its heartbeat share.
 struct Core {
-    transport: Box<dyn Transport>,
-    server_addr: Option<SocketAddr>,
     state: Mutex<State>,
+    /// How much may be unconfirmed, and what sending more does.
+    queue: Queue,
+    /// Makes a new connection; none for one that cannot be restored.
+    dialer: Option<Dialer>,
     /// Held by whoever has the reader's role, and never while the state's lock is waited for by
     /// someone who would need it.
     framer: Mutex<Framer>,
@@ -81,8 +95,10 @@ struct Core {
     answers: Bell,
     /// Rung for those who wait for room to send.
     room: Bell,
-    /// Rung for the heartbeat, at the end.
+    /// Rung for the keeper: at the end, at a loss, and when a role is given back after that.
     beats: Bell,
+    /// Rung when the keeper has ended.
+    done: Bell,
 }
 
 impl Connection {
@@ -111,21 +127,24 @@ impl Connection {
     }
 
     fn new(
-        transport: Box<dyn Transport>,
+        transport: Arc<dyn Transport>,
         server_addr: Option<SocketAddr>,
         session: ClientSession,
+        queue: Queue,
+        dialer: Option<Dialer>,
     ) -> Self {
         let core = Core {
-            transport,
-            server_addr,
-            state: Mutex::new(State::new(session)),
+            state: Mutex::new(State::new(session, transport, server_addr)),
+            queue,
+            dialer,
             framer: Mutex::new(Framer::new(HANDSHAKE_FRAME_MAX)),
             events: Bell::default(),
             answers: Bell::default(),
             room: Bell::default(),
             beats: Bell::default(),
+            done: Bell::default(),
         };
-        Self { core: Arc::new(core), heart: None }
+        Self { core: Arc::new(core), keeper: None }
     }
 
     fn handshake(&self, limit: Duration) -> Result<(), Error> {
@@ -135,15 +154,25 @@ impl Connection {
         })
     }
 
+    /// Gives the connection its keeper, if there is something to keep.
+    fn kept(mut self, rhythm: Option<Rhythm>) -> Result<Self, Error> {
+        if rhythm.is_some() || self.core.dialer.is_some() {
+            self.keeper = Some(heart::start(&self.core, rhythm).map_err(Error::Io)?);
+        }
+        Ok(self)
+    }
+
     /// Sends a text to all others, and returns once it is on its way.
     ///
     /// The message is numbered: its [`Receipt`] can be [confirmed](Self::confirm). Sent by one
-    /// thread alone it is written at once; while another thread writes, that one takes it along.
-    /// Blocks only while more than 1 MiB waits to be written.
+    /// thread alone it is written at once; while another thread writes, that one takes it along;
+    /// while the connection is being restored it is kept for then. Blocks only while more than
+    /// 1 MiB waits to be written, or more than the [queue](Builder::queue) holds is unconfirmed.
     ///
     /// # Errors
     /// [`Error::TooLarge`] above the server's limit; [`Error::InboxFull`] if the server does not
-    /// read because nobody here takes what it sends. The message was not sent then. After the end
+    /// read because nobody here takes what it sends; [`Error::QueueFull`] if the connection is made
+    /// to [fail](Builder::on_full) then. The message was not sent then. After the end
     /// [`Error::Closed`], or how it ended; if that is met by this very call, the message may or
     /// may not have reached the server.
     pub fn send(&self, text: &str) -> Result<Receipt, Error> {
@@ -227,9 +256,11 @@ impl Connection {
     }
 
     /// Waits for the next event; `None` is an orderly end: this side closed the connection, or
-    /// the server was done or is shutting down ([`ended`](Self::ended) says which).
+    /// the server was done, or is shutting down and the connection is not to be restored
+    /// ([`ended`](Self::ended) says which).
     ///
-    /// Events that came before the end are handed out before it is told.
+    /// Events that came before the end are handed out before it is told. A connection that is lost
+    /// and being restored has not ended.
     ///
     /// # Errors
     /// How the connection ended, if that was not orderly. It is told again by each later call.
@@ -276,8 +307,8 @@ impl Connection {
     /// Asks the server for a sign of life, and gives how long it took.
     ///
     /// # Errors
-    /// [`Error::Closed`], or how the connection ended; [`Error::InboxFull`] as for
-    /// [`confirm`](Self::confirm).
+    /// [`Error::Closed`], or how the connection ended; [`Error::Reconnecting`] if it is lost or
+    /// was lost meanwhile; [`Error::InboxFull`] as for [`confirm`](Self::confirm).
     pub fn ping(&self) -> Result<Duration, Error> {
         self.ping_within(None)
     }
@@ -312,8 +343,9 @@ impl Connection {
     /// ended already is no error.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the server went without an answer, [`Error::Timeout`] if there was none:
-    /// the server may not have read all that was sent. Whatever else ended the dialogue instead.
+    /// [`Error::Lost`] if the server went without an answer or could not be reached just then,
+    /// [`Error::Timeout`] if there was no answer: the server may not have read all that was sent.
+    /// Whatever else ended the dialogue instead.
     pub fn close(&self) -> Result<(), Error> {
         self.core.close_within(CLOSE_WAIT)
     }
@@ -329,9 +361,15 @@ impl Connection {
         self.core.lock().session.mode()
     }
 
-    /// The server's address; `None` for a connection in memory.
+    /// The server's address, of the last connection to it; `None` for a connection in memory.
     pub fn server_addr(&self) -> Option<SocketAddr> {
-        self.core.server_addr
+        self.core.lock().server_addr
+    }
+
+    /// Whether there is a connection now, as far as is known: false while it is being restored,
+    /// while it is closing, and after its end.
+    pub fn is_connected(&self) -> bool {
+        self.core.lock().session.is_open()
     }
 
     /// How the connection ended, or `None` while it has not, as far as it was read.
@@ -357,9 +395,10 @@ fn is_closed_meanwhile(session: &ClientSession, was_open: &mut bool) -> bool {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.core.lock().session.discard_events();
+        let deadline = Deadline::after(Some(DROP_WAIT));
         let _ = self.core.close_within(DROP_WAIT); // nobody is left to be told
-        if let Some(heart) = self.heart.take() {
-            let _ = heart.join(); // it ends with the session
+        if let Some(keeper) = self.keeper.take() {
+            self.core.dismiss(keeper, deadline);
         }
     }
 }
@@ -368,7 +407,7 @@ impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
             .field("name", &self.name())
-            .field("server_addr", &self.core.server_addr)
+            .field("server_addr", &self.server_addr())
             .field("ended", &self.ended())
             .finish_non_exhaustive()
     }

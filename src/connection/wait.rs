@@ -6,8 +6,9 @@
 //! the role free passes it on, by ringing for one of those who wait.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Core;
@@ -15,7 +16,7 @@ use super::write::OUTGOING_MAX;
 use crate::client_session::ClientSession;
 use crate::error::{Error, Waiting};
 use crate::frame::Framer;
-use crate::transport::is_timeout;
+use crate::transport::{Transport, is_timeout};
 
 /// How long a server that does not read but has something to say is only listened to, before the
 /// next try to write: long enough to leave most of the time for reading, since a try may take
@@ -27,6 +28,8 @@ pub(super) const STALL_PAUSE: Duration = Duration::from_millis(200);
 pub(super) enum Reader {
     Free,
     Busy,
+    /// Nobody: the connection is lost, and the keeper has the role until there is a new one.
+    Parked,
     /// Reading is over for good: the direction was shut down.
     Shut,
 }
@@ -38,6 +41,8 @@ pub(super) enum Writer {
     Busy,
     /// Free, and the last write, which ended then, met a server that does not read.
     Stalled(Instant),
+    /// Nobody: the connection is lost, and the keeper has the role until there is a new one.
+    Parked,
     /// Writing is over for good: the direction was shut down, or it failed.
     Shut,
 }
@@ -46,6 +51,10 @@ pub(super) enum Writer {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) session: ClientSession,
+    pub(super) transport: Arc<dyn Transport>,
+    /// The number of that transport: whoever comes back to find another one has come too late.
+    pub(super) link: u64,
+    pub(super) server_addr: Option<SocketAddr>,
     pub(super) reader: Reader,
     pub(super) writer: Writer,
     /// The buffer that is not in use, so that sending reserves no memory.
@@ -54,18 +63,33 @@ pub(super) struct State {
     pub(super) last_read: Instant,
     /// Why writing failed, until the reader has seen what the server said before.
     pub(super) write_error: Option<io::Error>,
+    /// The keeper has ended.
+    pub(super) keeper_is_done: bool,
 }
 
 impl State {
-    pub(super) fn new(session: ClientSession) -> Self {
+    pub(super) fn new(
+        session: ClientSession,
+        transport: Arc<dyn Transport>,
+        server_addr: Option<SocketAddr>,
+    ) -> Self {
         Self {
             session,
+            transport,
+            link: 0,
+            server_addr,
             reader: Reader::Free,
             writer: Writer::Free,
             spare: Vec::new(),
             last_read: Instant::now(),
             write_error: None,
+            keeper_is_done: false,
         }
+    }
+
+    /// Whether there is no connection (any more).
+    pub(super) fn is_down(&self) -> bool {
+        self.session.is_away() || self.session.ended().is_some()
     }
 
     /// Whether something is to be written, or the writing half to be ended, and nobody is at it.
@@ -74,7 +98,7 @@ impl State {
             Writer::Free | Writer::Stalled(_) => {
                 !self.session.outgoing.is_empty() || self.session.ended().is_some()
             }
-            Writer::Busy | Writer::Shut => false,
+            Writer::Busy | Writer::Parked | Writer::Shut => false,
         }
     }
 
@@ -233,16 +257,17 @@ impl Core {
         limit: Option<Duration>,
     ) -> (Guard<'a>, bool) {
         state.reader = Reader::Busy;
+        let transport = Arc::clone(&state.transport);
         drop(state);
         let mut framer = self.framer.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = self.transport.read(framer.space(), limit);
+        let result = transport.read(framer.space(), limit);
         let mut state = self.lock();
         let was_shut = state.reader == Reader::Shut; // by a close that could not wait
         if !was_shut {
             state.reader = Reader::Free;
         }
         state.last_read = Instant::now();
-        let answers = state.session.answers();
+        let (answers, was_open) = (state.session.answers(), state.session.is_open());
         let came = match result {
             Ok(0) if was_shut => false,
             Err(error) if was_shut || is_timeout(&error) => false,
@@ -260,13 +285,33 @@ impl Core {
                 true
             }
         };
-        self.ring(&state, state.session.answers() != answers);
+        self.note_loss(&mut state);
+        if state.session.is_open() && !was_open {
+            self.ring_everyone(); // the keeper, and those who have something to send
+        } else {
+            self.ring(&state, state.session.answers() != answers);
+        }
         (state, came)
+    }
+
+    /// If the connection is lost, leaves the roles to the keeper, as far as nobody is at them and
+    /// nothing is to be said any more.
+    pub(super) fn note_loss(&self, state: &mut State) {
+        if !state.session.is_away() {
+            return;
+        }
+        if state.reader == Reader::Free {
+            state.reader = Reader::Parked;
+        }
+        if state.writer != Writer::Busy && state.session.outgoing.is_empty() {
+            state.writer = Writer::Parked;
+        }
+        self.ring_everyone();
     }
 
     /// Wakes those whose wait may be over.
     fn ring(&self, state: &State, has_answers: bool) {
-        if state.session.ended().is_some() {
+        if state.is_down() {
             self.ring_everyone();
             return;
         }
@@ -300,7 +345,7 @@ impl Core {
 
 /// Gives every whole frame to the machine.
 fn feed(session: &mut ClientSession, framer: &mut Framer, now: Instant) {
-    while session.ended().is_none() {
+    while session.ended().is_none() && !session.is_away() {
         framer.set_frame_max(session.frame_max()); // InitAck raises it, for the next frame
         match framer.next_frame() {
             Ok(Some(raw)) => session.receive(&raw, now),

@@ -12,20 +12,37 @@
 //! [`WRITE_WAIT`]: crate::transport::WRITE_WAIT
 
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use super::Core;
 use super::wait::{Guard, Reader, State, Writer};
 use crate::client_session::ClientSession;
-use crate::error::Error;
+use crate::error::{Error, Waiting};
 use crate::event::Receipt;
+use crate::settings::{OnFull, Settings};
 use crate::transport::is_timeout;
 
 /// How much may wait to be written before senders wait too: 0.1 s of a network of 100 Mbit/s, and
 /// sixteen times what makes a single write as cheap as it gets. What the writer has in hand comes
 /// on top, so that at most twice this and two frames are held.
 pub(super) const OUTGOING_MAX: usize = 1 << 20;
+
+/// How much may be sent ahead of its confirmation, where messages are kept to be sent again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Queue {
+    pub(super) bytes: usize,
+    pub(super) on_full: OnFull,
+}
+
+/// That of the settings.
+impl Default for Queue {
+    fn default() -> Self {
+        let client = Settings::default().client;
+        Self { bytes: usize::try_from(client.queue).unwrap_or(usize::MAX), on_full: client.on_full }
+    }
+}
 
 impl Core {
     /// Puts one message into the machine and sees to it that it is written.
@@ -34,6 +51,11 @@ impl Core {
         encode: impl FnOnce(&mut ClientSession) -> Result<Receipt, Error>,
     ) -> Result<Receipt, Error> {
         let mut state = self.lock();
+        while state.session.kept_bytes() >= self.queue.bytes && state.session.is_alive() {
+            drop(state);
+            self.wait_for_queue()?;
+            state = self.lock();
+        }
         while state.session.outgoing.len() > OUTGOING_MAX && state.session.is_open() {
             if !state.has_to_write() {
                 state = self.room.wait(state, None);
@@ -52,6 +74,19 @@ impl Core {
         match state.session.ended() {
             Some(end) if !end.is_orderly() => Err(end.to_error()),
             _ => Ok(receipt),
+        }
+    }
+
+    /// Waits until more may be sent without confirmation, or finds that it may not.
+    fn wait_for_queue(&self) -> Result<(), Error> {
+        let limit = (self.queue.on_full == OnFull::Fail).then_some(Duration::ZERO);
+        let waited = self.wait(Waiting::Confirmation, limit, |session| {
+            let has_room = session.kept_bytes() < self.queue.bytes || !session.is_alive();
+            has_room.then_some(Ok(()))
+        });
+        match waited {
+            Err(Error::Timeout(..)) => Err(Error::QueueFull),
+            waited => waited,
         }
     }
 
@@ -77,12 +112,13 @@ impl Core {
     /// found no room, or when so much came that others wait for room: one of them goes on.
     pub(super) fn push<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
         state.writer = Writer::Busy;
+        let transport = Arc::clone(&state.transport);
         while !state.session.outgoing.is_empty() {
             let mut bytes = mem::take(&mut state.spare);
             mem::swap(&mut bytes, &mut state.session.outgoing);
             drop(state);
             self.room.ring_all();
-            let result = self.transport.write(&bytes);
+            let result = transport.write(&bytes);
             state = self.lock();
             match result {
                 Ok(count) if count == bytes.len() => {
@@ -101,7 +137,7 @@ impl Core {
         }
         if state.session.outgoing.is_empty() && state.session.ended().is_some() {
             drop(state);
-            self.transport.shutdown(Shutdown::Write);
+            transport.shutdown(Shutdown::Write);
             state = self.lock();
             self.release_writer(&mut state, Writer::Shut);
         } else {
@@ -129,6 +165,7 @@ impl Core {
         if !state.session.is_open() {
             self.answers.ring_all(); // a closing thread waits for the role
         }
+        self.note_loss(state);
     }
 
     /// Writing failed. The server may have said why before it went, so what it has sent is read
@@ -137,12 +174,14 @@ impl Core {
         state.session.outgoing = Vec::new();
         state.write_error = Some(error);
         self.release_writer(&mut state, Writer::Shut);
-        while state.session.ended().is_none() {
+        let link = state.link;
+        while state.link == link && !state.is_down() {
             if state.reader == Reader::Busy {
+                let transport = Arc::clone(&state.transport);
                 drop(state);
-                self.transport.shutdown(Shutdown::Both); // wakes the thread that reads
+                transport.shutdown(Shutdown::Both); // wakes the thread that reads
                 state = self.lock();
-                if state.reader == Reader::Busy && state.session.ended().is_none() {
+                if state.reader == Reader::Busy && state.link == link && !state.is_down() {
                     state = self.answers.wait(state, None);
                 }
                 continue;
@@ -157,6 +196,7 @@ impl Core {
             if !came {
                 let cause = state.write_error.take();
                 state.session.lost(cause, Instant::now());
+                self.note_loss(&mut state);
                 self.ring_everyone();
             }
         }

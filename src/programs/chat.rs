@@ -148,7 +148,8 @@ impl Chat {
                 self.show(Style::Refused, &format!("  ✗ not sent: {}", refusal(*code, detail)))
             }
             Event::Reconnecting { .. } | Event::Resumed { .. } | Event::SessionLost { .. } => {
-                self.show(Style::Notice, &event.to_string())
+                let news = self.session.news_of_connection(event);
+                news.map_or(Ok(()), |news| self.show(Style::Notice, &news))
             }
             Event::Text { time, .. }
             | Event::Bytes { time, .. }

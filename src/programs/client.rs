@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::output::{Failure, print, tell};
 use super::screen::on_terminal;
-use super::session::Session;
+use super::session::{Session, Use};
 use super::{OnTermination, begin, chat, configuration, every, ping, play, send, watch};
 use crate::arguments::{Arguments, Command, Flag, Program};
 use crate::escape::escape;
@@ -106,8 +106,14 @@ fn run_command(
         _ => Some(settings.client.name.clone()),
     };
     let Some(name) = name else { return Ok(()) };
-    let sends_only = !matches!(task, Task::Chat | Task::Watch(_) | Task::Play(_));
-    let session = Arc::new(Session::open(settings, name, sends_only)?);
+    let purpose = match task {
+        Task::Chat if on_terminal() => Use::Receive,
+        Task::Watch(_) | Task::Play(play::Options { count: None, .. }) => Use::Receive,
+        Task::Chat | Task::Play(_) => Use::Talk,
+        Task::Send(_) | Task::SendLines | Task::SendEvery(_, Some(_)) => Use::Send,
+        Task::SendEvery(_, None) => Use::SendOn,
+    };
+    let session = Arc::new(Session::open(settings, name, purpose)?);
     let given = session.connection.name();
     if !matches!(task, Task::Chat) && !session.wanted.is_empty() && given != session.wanted.trim() {
         tell(&format!("{} is taken; this client is {}", escape(&session.wanted), escape(&given)));
@@ -119,7 +125,9 @@ fn run_command(
             let rhythm = (settings.client.data_interval, count);
             every::run(&session, &text, rhythm, on_termination)
         }
-        Task::SendLines => send::lines(&session, on_termination, |_| {}),
+        Task::SendLines => {
+            send::lines(&session, on_termination, |event| session.tell_of_connection(event))
+        }
         Task::Play(options) => play::run(&session, &options, on_termination),
         Task::Watch(options) => watch::run(&session, &options, on_termination),
     };

@@ -55,7 +55,8 @@ fn wait_until(session: &Session, next: Instant) -> Result<bool, Failure> {
             return Ok(true);
         }
         match session.connection.recv_timeout(left) {
-            Ok(Some(_)) | Err(Error::Timeout(..)) => {}
+            Ok(Some(event)) => session.tell_of_connection(&event),
+            Err(Error::Timeout(..)) => {}
             Ok(None) => return Ok(false),
             Err(error) => return Err(Failure::new(NOT_DELIVERED, chain(&error))),
         }

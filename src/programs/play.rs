@@ -90,6 +90,11 @@ impl Player<'_> {
                 tell(&format!("{} came too late: {why}", escape(&text)));
                 Ok(Some(false))
             }
+            // The session was lost with it; there may be another one.
+            Ok(fate @ Fate::Unknown) => {
+                tell(&format!("{} may be lost: {}", escape(&text), reason(&fate)));
+                Ok(Some(false))
+            }
             // The turn stays: it passes on when this player goes.
             Ok(fate) => {
                 let text = format!("{} is not accepted: {}", escape(&text), reason(&fate));
@@ -118,7 +123,8 @@ impl Player<'_> {
                 Ok(Some(Event::Go { turn, deadline })) => own = Some((turn, self.due(deadline))),
                 Ok(Some(Event::Wait { .. } | Event::TurnEnded { .. })) => own = None,
                 Ok(Some(Event::Present { total, .. })) => self.sit_down(total),
-                Ok(Some(_)) | Err(Error::Timeout(..)) => {}
+                Ok(Some(event)) => self.session.tell_of_connection(&event),
+                Err(Error::Timeout(..)) => {}
                 Ok(None) => return Ok(None),
                 Err(error) => return Err(Failure::network(&error, &self.session.address)),
             }

@@ -56,12 +56,22 @@ pub(super) fn run(
         } else if is_message(&event) {
             out += &event.to_string();
         } else {
-            tell(&event.to_string());
+            tell_notice(session, &event);
             continue;
         }
         out.push('\n');
     }
     print(&out)
+}
+
+fn tell_notice(session: &Session, event: &Event) {
+    match event {
+        Event::Accepted { .. } | Event::Refused { .. } => {}
+        Event::Reconnecting { .. } | Event::Resumed { .. } | Event::SessionLost { .. } => {
+            session.tell_of_connection(event);
+        }
+        notice => tell(&notice.to_string()),
+    }
 }
 
 /// Whether an event is a message, or a move; the others are notices.

@@ -63,8 +63,8 @@ impl Player {
                 self.holds(holder.as_deref());
             }
             Event::TurnEnded { turn, ref from, ref next, .. } => {
-                assert!(self.turn == turn, "{event}: turn {turn}, not {}", self.turn);
-                self.turn += 1;
+                self.runs(turn);
+                self.turn = turn + 1;
                 self.holds(next.as_deref());
                 if from != self.other {
                     self.hear(&event.to_string().replace(&format!(" turn {turn}:"), ":"));

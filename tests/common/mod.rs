@@ -121,7 +121,8 @@ impl Site {
     }
 
     pub(crate) fn join(&self, name: &str) -> Connection {
-        Connection::builder().name(name).connect(&self.addr().to_string()).unwrap()
+        let builder = Connection::builder().name(name).reconnect(None);
+        builder.connect(&self.addr().to_string()).unwrap()
     }
 
     /// Takes the server out, for a test that ends it.

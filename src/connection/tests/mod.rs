@@ -5,6 +5,7 @@
 
 mod closing;
 mod receiving;
+mod restoring;
 mod sending;
 
 use std::net::{TcpListener, TcpStream};
@@ -113,9 +114,9 @@ fn body_of(event: Option<Event>) -> String {
 }
 
 /// An open connection over `near`, whose far end is `far`.
-fn open(near: Box<dyn Transport>, far: Box<dyn Transport>, keep: Keep) -> (Connection, Peer) {
+fn open(near: Arc<dyn Transport>, far: Box<dyn Transport>, keep: Keep) -> (Connection, Peer) {
     let session = ClientSession::anonymous(keep);
-    let connection = Connection::new(near, None, session);
+    let connection = Connection::new(near, None, session, Queue::default(), None);
     let mut peer = Peer { transport: far, framer: Framer::new(1 << 20) };
     peer.send(&init_ack());
     connection.handshake(PATIENCE).expect("welcome");
@@ -140,7 +141,7 @@ fn init_ack() -> Frame<'static> {
 
 fn in_memory() -> (Connection, Peer) {
     let (near, far) = pipe();
-    open(Box::new(near), Box::new(far), KEEP)
+    open(Arc::new(near), Box::new(far), KEEP)
 }
 
 fn sockets() -> (TcpStream, TcpStream) {
@@ -152,7 +153,7 @@ fn sockets() -> (TcpStream, TcpStream) {
 fn over_tcp(keep: Keep) -> (Connection, Peer) {
     let (near, far) = sockets();
     let (near, far) = (Tcp::new(near).expect("options"), Tcp::new(far).expect("options"));
-    open(Box::new(near), Box::new(far), keep)
+    open(Arc::new(near), Box::new(far), keep)
 }
 
 /// One of each kind, for tests of what must hold for both.

@@ -196,7 +196,7 @@ fn a_large_present_right_behind_the_answer_is_no_violation() {
     Frame::Present { total: 1000, names }.encode(&mut bytes);
     assert_eq!(far.write(&bytes).expect("room"), bytes.len());
     let session = ClientSession::anonymous(KEEP);
-    let connection = Connection::new(Box::new(near), None, session);
+    let connection = Connection::new(Arc::new(near), None, session, Queue::default(), None);
     connection.handshake(PATIENCE).expect("welcome");
     let event = connection.try_recv().expect("there").expect("open");
     assert!(matches!(event, Event::Present { total: 1000, .. }));

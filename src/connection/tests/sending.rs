@@ -35,7 +35,7 @@ fn gated() -> (Arc<Connection>, Peer, Arc<AtomicUsize>, Arc<Mutex<()>>) {
     let (near, far) = pipe();
     let (writes, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(())));
     let near = Gated { pipe: near, writes: Arc::clone(&writes), gate: Arc::clone(&gate) };
-    let (connection, peer) = open(Box::new(near), Box::new(far), KEEP);
+    let (connection, peer) = open(Arc::new(near), Box::new(far), KEEP);
     writes.store(0, Ordering::SeqCst);
     (Arc::new(connection), peer, writes, gate)
 }
@@ -115,7 +115,7 @@ fn one_thread_receives_while_four_send() {
 fn a_sender_and_a_server_that_wait_for_each_other_do_not_lock_up() {
     const COUNT: u64 = 200_000; // 20 MB, and 50 MB of statuses: more than sockets hold
     let (near, far) = pipe();
-    let memory = open(Box::new(near), Box::new(far), KEEP_NOTHING);
+    let memory = open(Arc::new(near), Box::new(far), KEEP_NOTHING);
     for (connection, mut peer) in [memory, over_tcp(KEEP_NOTHING)] {
         let connection = Arc::new(connection);
         let server = start(move || {
