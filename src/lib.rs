@@ -67,7 +67,7 @@ mod outbox;
 mod transport;
 
 pub use backoff::ReconnectPolicy;
-pub use connection::{Builder, Connection, Events};
+pub use connection::{Builder, Connection, Events, OwnTurns, Turn};
 pub use end::{End, Loss};
 pub use error::Error;
 pub use event::{Event, Fate, Receipt};

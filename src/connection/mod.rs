@@ -14,6 +14,7 @@ mod builder;
 mod close;
 mod heart;
 mod restore;
+mod turns;
 mod wait;
 mod write;
 
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 pub use self::builder::Builder;
 use self::heart::Keeper;
 use self::restore::Dialer;
+pub use self::turns::{OwnTurns, Turn};
 use self::wait::{Bell, Deadline, State};
 use self::write::Queue;
 use crate::client_session::ClientSession;

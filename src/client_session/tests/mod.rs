@@ -3,6 +3,7 @@
 mod loss;
 mod model;
 mod resume;
+mod turns;
 
 use std::borrow::Cow;
 use std::io;
@@ -218,8 +219,6 @@ fn what_others_use_is_skipped() {
     let mut session = open_session();
     for frame in [
         Frame::Uploaded { seq: 1, time_ms: 0, size: 0, from: "bob", name: "f" },
-        Frame::Go { turn: 1, deadline_ms: 0 },
-        Frame::Wait { turn: 1, holder: "bob" },
         Frame::StreamCredit { stream: 1, offset: 0, limit: 1 },
         Frame::TerminateAck,
         Frame::Hint { kind: 0xFF, payload: b"" },
