@@ -153,7 +153,8 @@ impl Place {
             |mut socket| {
                 for index in 0..count {
                     let mut target = File::create(target.join(index.to_string())).expect("room");
-                    let count = io::copy(&mut Read::by_ref(&mut socket).take(SMALL as u64), &mut target);
+                    let count =
+                        io::copy(&mut Read::by_ref(&mut socket).take(SMALL as u64), &mut target);
                     assert_eq!(count.expect("a copy"), SMALL as u64);
                     target.sync_all().expect("synced");
                 }

@@ -3,11 +3,11 @@
 //! Pure values. `Display` gives each event as one line for people, escaped.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::end::Loss;
 use crate::escape::escape;
-use crate::message::{Reason, StatusCode};
+use crate::message::{Outcome, Reason, StatusCode};
 use crate::units::round_size;
 
 /// Something that came from the server.
@@ -34,6 +34,27 @@ pub enum Event {
     /// Who is there: the names that fit into 64 KiB, this client's own included, and how many
     /// there are in all. Comes right after the handshake.
     Present { total: u32, names: Vec<String> },
+    /// The turn of that number is this client's: [`Connection::play`](crate::Connection::play)
+    /// makes its move. `deadline` is when it passes to the next one, as this client knows it: later
+    /// than the server does by what the message took to come; none: there is no limit. It is
+    /// handed out as long as the turn is known to be this client's, and no move of it is under way;
+    /// so it may come twice for one turn, after a connection was lost.
+    Go { turn: u64, deadline: Option<Instant> },
+    /// The turn of that number is another client's, the `holder`; none: it is nobody's, and `turn`
+    /// is 0. Comes at the beginning, after a move of this client, and after a lost connection.
+    Wait { turn: u64, holder: Option<String> },
+    /// A turn ended: `from` had it, and `next` has the one that follows (none: nobody, for now).
+    /// With the outcome [`Moved`](Outcome::Moved), `body` is the move; the mover itself is told by
+    /// the fate of its message instead.
+    TurnEnded {
+        seq: u64,
+        time: SystemTime,
+        turn: u64,
+        outcome: Outcome,
+        from: String,
+        next: Option<String>,
+        body: String,
+    },
     /// All messages up to `receipt` that were not refused are accepted. Comes only when asked for
     /// with [`Builder::delivery_events`](crate::Builder::delivery_events).
     Accepted { receipt: Receipt },
@@ -60,7 +81,8 @@ impl Event {
             | Event::Direct { seq, .. }
             | Event::Joined { seq, .. }
             | Event::Left { seq, .. }
-            | Event::Uploaded { seq, .. } => Some(*seq),
+            | Event::Uploaded { seq, .. }
+            | Event::TurnEnded { seq, .. } => Some(*seq),
             _ => None,
         }
     }
@@ -76,6 +98,10 @@ impl Event {
             Event::Uploaded { from, name, .. } => from.len() + name.len(),
             Event::Present { names, .. } => names.iter().map(|name| name.len() + 24).sum(),
             Event::Refused { detail, .. } => detail.len(),
+            Event::Wait { holder, .. } => holder.as_ref().map_or(0, String::len),
+            Event::TurnEnded { from, next, body, .. } => {
+                from.len() + next.as_ref().map_or(0, String::len) + body.len()
+            }
             _ => 0,
         };
         held + size_of::<Event>()
@@ -108,6 +134,17 @@ impl fmt::Display for Event {
                 }
                 if names.len() < *total as usize { f.write_str(", ...") } else { Ok(()) }
             }
+            Event::Go { turn, .. } => write!(f, "turn {turn} is yours"),
+            Event::Wait { turn, holder: Some(holder) } => {
+                write!(f, "turn {turn} is {}'s", escape(holder))
+            }
+            Event::Wait { holder: None, .. } => f.write_str("nobody has the turn yet"),
+            Event::TurnEnded { outcome: Outcome::Moved, from, body, .. } => {
+                write!(f, "{} moved: {}", escape(from), escape(body))
+            }
+            Event::TurnEnded { turn, outcome, from, .. } => {
+                write!(f, "{} lost turn {turn}: {outcome}", escape(from))
+            }
             Event::Accepted { receipt } => write!(f, "accepted up to message {receipt}"),
             Event::Refused { receipt, code, detail } if detail.is_empty() => {
                 write!(f, "message {receipt} was refused: {code}")
@@ -133,7 +170,8 @@ impl fmt::Display for Event {
     }
 }
 
-/// Stands for one message that was sent: its number, from 1 on, within the connection's session.
+/// Stands for one message that was sent: its number, from 1 on, within the connection, over all its
+/// sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Receipt(pub(crate) u64);
 

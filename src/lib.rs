@@ -67,7 +67,7 @@ mod outbox;
 mod transport;
 
 pub use backoff::ReconnectPolicy;
-pub use connection::{Builder, Connection, Events, Progress, Stored, UploadHandle};
+pub use connection::{Builder, Connection, Events, OwnTurns, Progress, Stored, Turn, UploadHandle};
 pub use end::{End, Loss};
 pub use error::Error;
 pub use event::{Event, Fate, Receipt};

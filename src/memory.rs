@@ -139,7 +139,11 @@ impl FarEnd {
             return Ok(None);
         };
         let frame = decode(&raw).map_err(Error::Violation)?;
-        if let Frame::Text { id, .. } | Frame::Bytes { id, .. } | Frame::Direct { id, .. } = frame {
+        if let Frame::Text { id, .. }
+        | Frame::Bytes { id, .. }
+        | Frame::Move { id, .. }
+        | Frame::Direct { id, .. } = frame
+        {
             let detail = Cow::Borrowed("");
             let status = Frame::Status { id, code: StatusCode::Accepted, detail };
             write_all(&self.pipe, &status.to_bytes())?;

@@ -47,6 +47,7 @@ impl Report {
             Report::HandlerPanicked { .. } | Report::Trouble { .. } => Level::Error,
             Report::Dropped { .. }
             | Report::Refused { .. }
+            | Report::UploadRefused { code: StatusCode::NotStored, .. }
             | Report::Away { loss: Loss::Terminated(Reason::TooSlow), .. }
             | Report::Left { reason: Reason::TooSlow, .. } => Level::Warn,
             Report::Joined { .. }
@@ -55,7 +56,6 @@ impl Report {
             | Report::Stored { .. }
             | Report::TurnEnded { .. }
             | Report::Left { .. } => Level::Info,
-            Report::UploadRefused { code: StatusCode::NotStored, .. } => Level::Warn,
             Report::MessageRefused { .. } | Report::UploadRefused { .. } => Level::Debug,
         }
     }

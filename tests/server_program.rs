@@ -119,6 +119,9 @@ fn the_first_line_says_where_it_listens_once_it_does() {
     TcpStream::connect_timeout(&address, SOON).unwrap();
     let next = running.stdout.recv_timeout(SOON).unwrap();
     assert_eq!(next, "  mode    relay       config  defaults (heartbeat after 20s of silence)");
+    let next = running.stdout.recv_timeout(SOON).unwrap();
+    let try_it = format!("cargo run --bin client -- --server {address} --name alice");
+    assert_eq!(next, format!("  files   received/   try     {try_it}"));
     let (alice, bob) = (join(address, "alice"), join(address, "bob"));
     let receipt = alice.send("hello").unwrap();
     assert_eq!(alice.confirm_timeout(receipt, SOON).unwrap(), Fate::Accepted);

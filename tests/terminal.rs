@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use tcpkit::{Connection, Event, Server, ServerHandle};
+use tcpkit::{Connection, Event, Server, ServerHandle, Turns};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -211,6 +211,53 @@ fn a_line_that_the_terminal_has_cut_is_not_sent() {
     terminal.type_keys("short");
     terminal.press_enter();
     assert_eq!(next_text(&bob), "short");
+    drop((bob, terminal));
+    server.shutdown(Duration::from_secs(5));
+}
+
+#[test]
+fn a_line_is_a_move_when_it_is_ones_turn() {
+    if !has_tmux() {
+        return;
+    }
+    let server = Server::builder().handler(Turns).bind("127.0.0.1:0").and_then(Server::spawn);
+    let server = server.expect("a server");
+    let address = server.addr().to_string();
+    let program = [env!("CARGO_BIN_EXE_client"), "--server", &address, "--name", "alice"];
+    let terminal = Terminal::start("turns", &program);
+    let shows = |what: &str| {
+        terminal.wait_until(what, |screen| screen.iter().any(|line| line.ends_with(what)))
+    };
+    let types = |line: &str| {
+        terminal.type_keys(line);
+        terminal.press_enter();
+    };
+    shows("nobody has the turn yet");
+    types("too early");
+    shows("✗ not sent: nobody has the turn yet; /say TEXT sends a message");
+    let bob = Connection::builder().name("bob").connect(&address).expect("a connection");
+    shows("it is your turn: a line is your move");
+    types("e4");
+    let turn = loop {
+        let event = bob.recv_timeout(DEADLINE).expect("an event").expect("no end");
+        assert!(!matches!(event, Event::Text { .. }), "{event}");
+        match event {
+            Event::TurnEnded { body, .. } => assert_eq!(body, "e4"),
+            Event::Go { turn, .. } => break turn,
+            _ => {}
+        }
+    };
+    shows("it is bob's turn");
+    terminal.wait_until("tick", |screen| screen.iter().any(|line| line == "  ✓"));
+    types("e5");
+    shows("✗ not sent: it is bob's turn; /say TEXT sends a message");
+    types("/say your move");
+    assert_eq!(next_text(&bob), "your move");
+    bob.play(turn, "c5").expect("a move");
+    let screen = shows("bob moved: c5");
+    assert!(screen.iter().any(|line| line.contains(':') && line.ends_with(" bob moved: c5")));
+    types("/help");
+    shows("a line is your move, when it is your turn");
     drop((bob, terminal));
     server.shutdown(Duration::from_secs(5));
 }

@@ -250,11 +250,13 @@ fn words(text: &str) -> String {
 }
 
 #[test]
-fn the_example_is_the_one_in_the_readme() {
+fn the_examples_are_those_in_the_readme() {
     let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
-    let example = fs::read_to_string(root().join("examples/embedded.rs")).expect("the example");
-    let (_, code) = example.split_once("\n\n").expect("a line about the example, then its code");
-    assert!(readme.contains(code), "README.md and examples/embedded.rs differ");
+    for (path, example) in sources(&["examples"]) {
+        let (_, code) =
+            example.split_once("\n\n").expect("a line about the example, then its code");
+        assert!(readme.contains(code), "README.md and {path} differ");
+    }
 }
 
 #[test]

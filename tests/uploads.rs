@@ -131,7 +131,7 @@ fn a_stream_goes_on_after_a_cut_where_it_was() {
     alice.pour(1, &file[..limit as usize], 0, limit);
     alice.send(&Frame::Ping { nonce: 1 }.to_bytes());
     while !matches!(alice.next().frame(), Frame::Pong { .. }) {}
-    alice.reset_or_close();
+    drop(alice);
     let mut alice = Raw::come_back(&site, key);
     alice.send(&open(1, Some(file.len() as u64), "file"));
     let (stream, offset, limit) = alice.credit();
@@ -207,10 +207,8 @@ fn parts_that_a_crash_left_are_removed_at_the_start_and_nothing_else() {
     let lock = fs::File::create(&live).unwrap();
     lock.lock().unwrap();
     let site = place.open(|_| {});
-    eventually(|| match folder.join(part).exists() {
-        true => Err("it is still there".to_owned()),
-        false => Ok(()),
-    });
+    let is_there = || folder.join(part).exists();
+    eventually(|| if is_there() { Err("it is still there".to_owned()) } else { Ok(()) });
     Raw::join(site.addr(), "alice").send_file(1, "a", b""); // the start is over
     for name in others {
         assert!(folder.join(name).exists(), "{name}");
@@ -295,13 +293,6 @@ fn messages_do_not_wait_for_streams() {
         }
     }
     assert!(bob.try_next(PACE).is_err());
-}
-
-impl Raw {
-    /// The connection is gone, whatever was on its way.
-    fn reset_or_close(self) {
-        drop(self);
-    }
 }
 
 /// Whether this process may mount, and a place on a disk of one MiB if so.

@@ -11,7 +11,7 @@ pub const INBOX_MAX: usize = 16 << 20;
 /// Which events are kept for the user. Those about the connection are kept if any others are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
-    /// Messages and notices of others, and who is present.
+    /// Messages and notices of others, who is present, and whose turn it is.
     pub records: bool,
     /// [`Event::Refused`].
     pub refusals: bool,

@@ -31,6 +31,7 @@ mod inbox;
 mod loss;
 mod receive;
 mod streams;
+mod turns;
 
 use std::fmt;
 use std::time::Instant;
@@ -39,6 +40,7 @@ use self::inbox::Inbox;
 pub use self::inbox::{INBOX_MAX, Keep};
 pub use self::streams::Piece;
 use self::streams::Streams;
+use self::turns::Seat;
 use crate::backoff::{Backoff, ReconnectPolicy};
 use crate::end::End;
 use crate::error::Error;
@@ -133,6 +135,7 @@ pub struct ClientSession {
     body_max: usize,
     mode: Mode,
     name: String,
+    seat: Seat,
     /// The highest `seq` that has come, and what a resume is asked for: what lies in the inbox is
     /// as good as handed out, since it lives and dies with the same process.
     last_seq: u64,
@@ -189,6 +192,7 @@ impl ClientSession {
             body_max: 0,
             mode: Mode::Relay,
             name: String::new(),
+            seat: Seat::default(),
             last_seq: 0,
             last_nonce: 0,
             open_pings: Vec::new(),
@@ -281,9 +285,15 @@ impl ClientSession {
         self.open_pings.retain(|open| *open != nonce);
     }
 
-    /// The next event, in the order in which the server sent them.
+    /// The next event, in the order in which the server sent them. A turn that was given is passed
+    /// over if by now it is over, or a move of it is under way.
     pub fn next_event(&mut self) -> Option<Event> {
-        self.inbox.next()
+        loop {
+            match self.inbox.next()? {
+                Event::Go { turn, .. } if !self.is_to_be_played(turn) => {}
+                event => return Some(event),
+            }
+        }
     }
 
     /// Whether an event waits.

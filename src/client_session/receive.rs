@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::turns::holder;
 use super::{ClientSession, Phase};
 use crate::codec::decode;
 use crate::end::End;
@@ -108,6 +109,7 @@ impl ClientSession {
             self.inbox.push_about_connection(Event::Resumed { missed });
         } else if self.key.replace(session).is_some() {
             self.last_seq = 0;
+            self.seat.begin_anew();
             let unconfirmed = self.outbox.lose_session();
             self.streams.lose_session();
             self.answers += 1;
@@ -144,6 +146,8 @@ impl ClientSession {
                 let names = names.into_iter().map(str::to_owned).collect();
                 self.keep_event(Event::Present { total, names });
             }
+            Frame::Go { turn, deadline_ms } => self.take_go(turn, deadline_ms, now),
+            Frame::Wait { turn, holder } => self.take_wait(turn, holder),
             Frame::Ping { nonce } => Frame::Pong { nonce }.encode(&mut self.outgoing),
             Frame::Pong { nonce } => self.take_pong(nonce),
             Frame::Terminate { reason, retry_after_ms, detail } => {
@@ -157,7 +161,7 @@ impl ClientSession {
             Frame::TerminateAck if self.is_closing() => self.end(End::Closed { answered: true }),
             Frame::Error { code, detail } => self.refused(code, detail, now),
             Frame::InitAck { .. } => return Err(out_of_order("a second InitAck")),
-            // Turns, answers that nobody waits for, hints: legal, and of no meaning.
+            // Answers that nobody waits for, hints: legal, and of no meaning.
             _ => {}
         }
         Ok(())
@@ -205,6 +209,9 @@ impl ClientSession {
             return Err(Violation::new(ErrorCode::OutOfOrder, words));
         }
         self.last_seq = seq;
+        if let Frame::TurnEnded { turn, .. } = *frame {
+            self.seat.turn_ended(turn);
+        }
         if self.inbox.keep.records
             && let Some(event) = record_event(frame, seq, time_of(time_ms))
         {
@@ -238,7 +245,7 @@ impl ClientSession {
 
     /// While this side is closing, reading goes on whatever the inbox holds, for the sake of the
     /// statuses; then events beyond the limit are dropped.
-    fn keep_event(&mut self, event: Event) {
+    pub(super) fn keep_event(&mut self, event: Event) {
         if self.is_closing() && self.inbox_is_full() {
             return;
         }
@@ -255,7 +262,7 @@ fn time_of(time_ms: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// The event for a record, or `None` for one of turns.
+/// The event for a record.
 fn record_event(frame: &Frame<'_>, seq: u64, time: SystemTime) -> Option<Event> {
     Some(match *frame {
         Frame::RelayedText { from, body, .. } => {
@@ -274,6 +281,15 @@ fn record_event(frame: &Frame<'_>, seq: u64, time: SystemTime) -> Option<Event> 
         Frame::Uploaded { from, name, size, .. } => {
             Event::Uploaded { seq, time, from: from.to_owned(), name: name.to_owned(), size }
         }
+        Frame::TurnEnded { turn, outcome, from, next, body, .. } => Event::TurnEnded {
+            seq,
+            time,
+            turn,
+            outcome,
+            from: from.to_owned(),
+            next: holder(next),
+            body: body.to_owned(),
+        },
         _ => return None,
     })
 }

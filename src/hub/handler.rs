@@ -41,8 +41,8 @@ pub trait Handler: Send + Sync + 'static {
     /// A message has come. `Ok` accepts it, whether it was passed on or not.
     fn message(&self, room: &mut Room<'_>, message: Message<'_>) -> Result<(), Refusal>;
 
-    /// A file shall be sent, which names, limits and quotas allow. `Ok` takes it; it is stored below
-    /// `uploads.folder`, which [`Report::Stored`](crate::report::Report::Stored) tells.
+    /// A file shall be sent, which names, limits and quotas allow. `Ok` takes it; it is stored
+    /// below `uploads.folder`, which [`Report::Stored`](crate::report::Report::Stored) tells.
     fn upload(&self, room: &mut Room<'_>, upload: Upload<'_>) -> Result<(), Refusal> {
         let _ = (room, upload);
         Ok(())

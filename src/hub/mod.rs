@@ -15,7 +15,7 @@
 //! One idea a file: `admit` the handshake, `dialogue` what clients say, `deliver` what they
 //! get to hear, `pressure` what happens when some do not listen, `timing` what is
 //! due, `ending` how it ends, `away` how it goes on after all, `playing` whose turn it is,
-//! `streams` what becomes of files.
+//! `streams` what becomes of files, `uploads` what those cost together.
 
 mod admit;
 mod away;
@@ -33,6 +33,7 @@ mod session;
 mod slots;
 mod streams;
 mod timing;
+mod uploads;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -60,8 +61,9 @@ use playing::Game;
 use pressure::Pressure;
 use session::Session;
 use slots::Slots;
-use streams::Uploads;
+
 use timing::Alarms;
+use uploads::Uploads;
 
 /// What a server owes one client outside the log may grow to this before it takes nothing more
 /// from that client (`PROTOCOL.md` section 4).

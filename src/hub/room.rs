@@ -72,8 +72,8 @@ pub struct Member<'a> {
     pub timezone: &'a str,
 }
 
-/// A message or a file is refused: its sender gets a status with this code and these words, nobody else
-/// notices, and the connection stays.
+/// A message or a file is refused: its sender gets a status with this code and these words, nobody
+/// else notices, and the connection stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The code; not [`StatusCode::Accepted`].

@@ -6,9 +6,10 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::OnTermination;
+use super::game::Game;
 use super::output::{Failure, NETWORK};
 use super::people::People;
 use super::screen::{Screen, Style};
@@ -33,6 +34,7 @@ pub(super) struct Chat {
     screen: Mutex<Screen>,
     people: Mutex<People>,
     ticks: Mutex<Ticks>,
+    game: Mutex<Game>,
 }
 
 /// Chats until the user, the input or the server ends it.
@@ -47,6 +49,7 @@ pub(super) fn run(
         screen: Mutex::new(Screen::new(colour)),
         people: Mutex::new(People::new(&session.connection.name())),
         ticks: Mutex::new(Ticks::default()),
+        game: Mutex::new(Game::new(&session.connection.name())),
     });
     chat.greet(if typed { " /help, /quit" } else { "" })?;
     if typed { chat_typed(&chat, on_termination) } else { chat_piped(&chat, on_termination) }
@@ -124,8 +127,14 @@ impl Chat {
     /// Shows one event.
     fn take(&self, event: &Event) -> Result<(), Failure> {
         lock(&self.people).note(event);
+        let news = lock(&self.game).note(event, Instant::now());
+        self.show_event(event)?;
+        news.map_or(Ok(()), |line| self.show(Style::Notice, &line))
+    }
+
+    fn show_event(&self, event: &Event) -> Result<(), Failure> {
         match event {
-            Event::Present { .. } => Ok(()),
+            Event::Present { .. } | Event::Go { .. } | Event::Wait { .. } => Ok(()),
             Event::Accepted { receipt } => {
                 let accepted = lock(&self.ticks).accept(*receipt);
                 match accepted {
@@ -139,14 +148,16 @@ impl Chat {
                 self.show(Style::Refused, &format!("  ✗ not sent: {}", refusal(*code, detail)))
             }
             Event::Reconnecting { .. } | Event::Resumed { .. } | Event::SessionLost { .. } => {
-                self.show(Style::Notice, &event.to_string())
+                let news = self.session.news_of_connection(event);
+                news.map_or(Ok(()), |news| self.show(Style::Notice, &news))
             }
             Event::Text { time, .. }
             | Event::Bytes { time, .. }
             | Event::Direct { time, .. }
             | Event::Joined { time, .. }
             | Event::Left { time, .. }
-            | Event::Uploaded { time, .. } => {
+            | Event::Uploaded { time, .. }
+            | Event::TurnEnded { time, .. } => {
                 let style = if is_message(event) { Style::Message } else { Style::Notice };
                 self.show(style, &format!("{} {event}", self.session.zone.hours_minutes(*time)))
             }
@@ -166,6 +177,11 @@ impl Chat {
     /// Who is there.
     pub(super) fn people(&self) -> MutexGuard<'_, People> {
         lock(&self.people)
+    }
+
+    /// Whose turn it is; `None` where nobody takes turns.
+    pub(super) fn game(&self) -> Option<MutexGuard<'_, Game>> {
+        (self.session.connection.mode() == Mode::Turn).then(|| lock(&self.game))
     }
 }
 

@@ -4,15 +4,19 @@ use std::ffi::OsString;
 use std::io::{self, BufRead};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::output::{Failure, print, tell};
 use super::screen::on_terminal;
-use super::session::{Session, Use, tell_of_connection};
-use super::{OnTermination, begin, chat, every, ping, send, send_file, watch};
+use super::session::{Session, Use};
+use super::{OnTermination, begin, chat, configuration, every, ping, play, send, send_file, watch};
 use crate::arguments::{Arguments, Command, Flag, Program};
 use crate::escape::escape;
 use crate::settings::Settings;
 use crate::units::parse_duration;
+
+/// How long `play` leaves between its moves.
+const PACE: Duration = Duration::from_secs(1);
 
 static PROGRAM: Program = Program {
     name: "client",
@@ -63,6 +67,17 @@ static PROGRAM: Program = Program {
             ],
         },
         Command {
+            name: "play",
+            takes: "",
+            help: "On a server in mode turn: make the move NAME:NUMBER in each turn of its own",
+            flags: &[
+                Flag::value("start", "N", "The first number; by default that of its seat"),
+                Flag::value("step", "N", "How far it goes on; by default the number of seats"),
+                Flag::value("every", "DURATION", "Move no sooner than this after the last; 1 s"),
+                Flag::value("count", "N", "End after N moves, each confirmed"),
+            ],
+        },
+        Command {
             name: "ping",
             takes: "",
             help: "Ask the server for a sign of life, without a name or token: exit code 0 or 1",
@@ -98,13 +113,14 @@ fn run_command(
     let task = Task::new(arguments)?;
     let name = match task {
         Task::Chat => ask_for_name(settings)?,
+        Task::Play(_) if settings.client.name.is_empty() => Some(configuration::host_name()),
         _ => Some(settings.client.name.clone()),
     };
     let Some(name) = name else { return Ok(()) };
     let purpose = match task {
         Task::Chat if on_terminal() => Use::Receive,
-        Task::Chat => Use::Talk,
-        Task::Watch(_) => Use::Receive,
+        Task::Watch(_) | Task::Play(play::Options { count: None, .. }) => Use::Receive,
+        Task::Chat | Task::Play(_) => Use::Talk,
         Task::Send(_) | Task::SendLines | Task::SendEvery(_, Some(_)) | Task::SendFile(_) => {
             Use::Send
         }
@@ -122,7 +138,10 @@ fn run_command(
             let rhythm = (settings.client.data_interval, count);
             every::run(&session, &text, rhythm, on_termination)
         }
-        Task::SendLines => send::lines(&session, on_termination, tell_of_connection),
+        Task::SendLines => {
+            send::lines(&session, on_termination, |event| session.tell_of_connection(event))
+        }
+        Task::Play(options) => play::run(&session, &options, on_termination),
         Task::SendFile(options) => send_file::run(&session, &options, on_termination),
         Task::Watch(options) => watch::run(&session, &options, on_termination),
     };
@@ -139,6 +158,7 @@ enum Task {
     SendLines,
     SendFile(send_file::Options),
     Watch(watch::Options),
+    Play(play::Options),
 }
 
 impl Task {
@@ -154,6 +174,12 @@ impl Task {
                 json: arguments.has("json"),
             })),
             Some("send-file") => Self::send_file(arguments),
+            Some("play") => Ok(Self::Play(play::Options {
+                start: arguments.parsed("start", str::parse)?,
+                step: arguments.parsed("step", str::parse)?,
+                every: arguments.parsed("every", parse_duration)?.unwrap_or(PACE),
+                count: count(arguments)?,
+            })),
             None => Ok(Self::Chat),
             Some(_) => match (arguments.has("lines"), arguments.positionals.is_empty()) {
                 (true, true) if arguments.has("every") => {

@@ -7,6 +7,7 @@ use super::output::{Failure, plain, tell};
 use crate::arguments::Arguments;
 use crate::escape::escape;
 use crate::heartbeat::Rhythm;
+use crate::name;
 use crate::settings::{Layers, Settings};
 use crate::units::format_duration;
 
@@ -67,4 +68,13 @@ pub(super) fn token(file: &str) -> Result<String, Failure> {
             escape(file)
         ))),
     }
+}
+
+/// The name of this machine, such as that of a pod; empty where it is not found, or is no name that
+/// a server takes.
+pub(super) fn host_name() -> String {
+    // `std` cannot ask the system; where there is no /proc, a shell or a container has exported it.
+    let told = fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let told = told.or_else(|| env::var("HOSTNAME").ok());
+    told.as_deref().and_then(|name| name::check(name).ok()).unwrap_or_default().to_owned()
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::OnTermination;
 use super::output::{Failure, NOT_DELIVERED, chain, print};
 use super::send::reason;
-use super::session::{Session, tell_of_connection};
+use super::session::Session;
 use crate::error::Error;
 use crate::event::Fate;
 
@@ -55,7 +55,7 @@ fn wait_until(session: &Session, next: Instant) -> Result<bool, Failure> {
             return Ok(true);
         }
         match session.connection.recv_timeout(left) {
-            Ok(Some(event)) => tell_of_connection(&event),
+            Ok(Some(event)) => session.tell_of_connection(&event),
             Err(Error::Timeout(..)) => {}
             Ok(None) => return Ok(false),
             Err(error) => return Err(Failure::new(NOT_DELIVERED, chain(&error))),

@@ -1,10 +1,10 @@
 //! Events as JSON, one object to a line, for scripts.
 //!
-//! Pure. Every character that a terminal would not show is escaped, so that a line is always a
-//! line. Bytes are in base64.
+//! Pure, but for the time that is left for a turn. Every character that a terminal would not show
+//! is escaped, so that a line is always a line. Bytes are in base64.
 
 use std::fmt::{Display, Write};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::clock::unix_milliseconds;
 use crate::escape::is_hidden;
@@ -36,6 +36,22 @@ pub(super) fn line(event: &Event) -> String {
             let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
             let names = format!("[{}]", names.join(","));
             Object::new("present").raw("total", total).raw("names", names)
+        }
+        Event::Go { turn, deadline } => {
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()).as_millis());
+            let left = left.map_or_else(|| "null".to_owned(), |left| left.to_string());
+            Object::new("go").raw("turn", turn).raw("left_ms", left)
+        }
+        Event::Wait { turn, holder } => {
+            Object::new("wait").raw("turn", turn).name("holder", holder.as_ref())
+        }
+        Event::TurnEnded { seq, time, turn, outcome, from, next, body } => {
+            Object::record("turn-ended", *seq, *time)
+                .raw("turn", turn)
+                .text("outcome", &outcome.to_string())
+                .text("from", from)
+                .name("next", next.as_ref())
+                .text("body", body)
         }
         Event::Accepted { receipt } => Object::new("accepted").raw("message", receipt),
         Event::Refused { receipt, code, detail } => Object::new("refused")
@@ -94,6 +110,12 @@ impl Object {
         self
     }
 
+    /// A name, or `null`.
+    fn name(self, key: &str, name: Option<&String>) -> Self {
+        let name = name.map_or_else(|| "null".to_owned(), |name| quoted(name));
+        self.raw(key, name)
+    }
+
     pub(super) fn text(self, key: &str, value: &str) -> Self {
         self.raw(key, quoted(value))
     }
@@ -138,7 +160,7 @@ fn base64(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::event::Receipt;
-    use crate::message::{Reason, StatusCode};
+    use crate::message::{Outcome, Reason, StatusCode};
     use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
@@ -170,6 +192,26 @@ mod tests {
             (
                 Event::Uploaded { seq: 6, time, from: name.clone(), name: "bob/x".into(), size: 9 },
                 r#"{"event":"uploaded","seq":6,"time_ms":1500,"from":"bob","name":"bob/x","size":9}"#,
+            ),
+            (
+                Event::TurnEnded {
+                    seq: 6,
+                    time,
+                    turn: 3,
+                    outcome: Outcome::TimeOut,
+                    from: name.clone(),
+                    next: None,
+                    body: String::new(),
+                },
+                concat!(
+                    r#"{"event":"turn-ended","seq":6,"time_ms":1500,"turn":3,"#,
+                    r#""outcome":"time out","from":"bob","next":null,"body":""}"#
+                ),
+            ),
+            (Event::Go { turn: 4, deadline: None }, r#"{"event":"go","turn":4,"left_ms":null}"#),
+            (
+                Event::Wait { turn: 5, holder: Some(name.clone()) },
+                r#"{"event":"wait","turn":5,"holder":"bob"}"#,
             ),
             (
                 Event::Present { total: 2, names: vec![name, "a\"b".into()] },

@@ -19,7 +19,7 @@ use super::json;
 use super::meter::Meter;
 use super::output::{Failure, KILLED, NOT_DELIVERED, chain, print, tell};
 use super::screen::Screen;
-use super::session::{Session, tell_of_connection};
+use super::session::Session;
 use super::terminal::wrap;
 use crate::connection::{Progress, Stored, UploadHandle};
 use crate::error::Error;
@@ -158,7 +158,7 @@ impl Sending<'_> {
     fn look(&mut self, path: &str, progress: Progress) {
         while let Ok(Some(event)) = self.session.connection.try_recv() {
             self.teller.clear();
-            tell_of_connection(&event);
+            self.session.tell_of_connection(&event);
         }
         self.teller.progress(path, progress);
     }

@@ -13,6 +13,8 @@ use super::{OnTermination, begin, configuration};
 use crate::arguments::{Arguments, Flag, Program};
 use crate::clock::rfc3339;
 use crate::error::Error;
+use crate::escape::escape;
+use crate::message::Mode;
 use crate::report::Report;
 use crate::server::{Server, ServerHandle};
 use crate::settings::{Colour, Level, Settings};
@@ -27,8 +29,12 @@ static PROGRAM: Program = Program {
     flags: &[
         Flag::value("bind", "ADDR", "Listen on this address and port; port 0 takes a free one")
             .setting("server.bind"),
-        Flag::value("mode", "MODE", "relay: to all others; echo: back to the sender")
-            .setting("server.mode"),
+        Flag::value(
+            "mode",
+            "MODE",
+            "relay: to all others; turn: in turns; echo: back to the sender",
+        )
+        .setting("server.mode"),
         Flag::value("log-level", "LEVEL", "error, warn, info or debug").setting("log.level"),
         Flag::value("config", "FILE", "Read this file instead of config.ini"),
         Flag::value("set", "SECTION.KEY=VALUE", "Change any setting").repeated(),
@@ -53,6 +59,7 @@ static PROGRAM: Program = Program {
         "server",
         "server --bind 0.0.0.0:5001 --set access.token_file=token",
         "server --bind 127.0.0.1:0 --set relay.history=20",
+        "server --mode turn --set turn.deadline=30",
     ],
 };
 
@@ -138,7 +145,13 @@ fn ready_text(addr: SocketAddr, settings: &Settings, file: Option<&str>, guarded
     if guarded {
         options += "--token-file FILE ";
     }
-    let _ = writeln!(text, "  try     cargo run --bin client -- {options}--name alice");
+    let task = if settings.server.mode == Mode::Turn { "play" } else { "--name alice" };
+    let files = match &*settings.uploads.folder {
+        "" => "not taken".to_owned(),
+        folder => format!("{}/", escape(folder.trim_end_matches('/'))),
+    };
+    let _ =
+        writeln!(text, "  files   {files:<11} try     cargo run --bin client -- {options}{task}");
     text += match (addr.ip().is_loopback(), guarded) {
         (true, _) => "  this machine only; --bind 0.0.0.0:5001 lets others in\n",
         (false, true) => "  open to the network, for those who have the token\n",

@@ -44,6 +44,8 @@ pub(super) struct Session {
     pub(super) zone: TimeZone,
     interrupted: AtomicBool,
     closing: AtomicBool,
+    /// The user was told that the connection is lost, and not yet that it is back.
+    is_lost: AtomicBool,
 }
 
 impl Session {
@@ -68,8 +70,8 @@ impl Session {
             .on_full(settings.client.on_full)
             .connect(&address)
             .map_err(|error| Failure::network(&error, &address))?;
-        let [interrupted, closing] = [false, false].map(AtomicBool::new);
-        Ok(Self { connection, address, wanted, zone, interrupted, closing })
+        let [interrupted, closing, is_lost] = [false, false, false].map(AtomicBool::new);
+        Ok(Self { connection, address, wanted, zone, interrupted, closing, is_lost })
     }
 
     /// On a first SIGINT or SIGTERM says goodbye to the server, then calls `then`; a second one
@@ -114,6 +116,29 @@ impl Session {
         self.closing.load(Ordering::Acquire)
     }
 
+    /// A line about what became of the connection, if the event is about that and says something
+    /// new: of an outage the beginning and the end, not each attempt.
+    pub(super) fn news_of_connection(&self, event: &Event) -> Option<String> {
+        match event {
+            Event::Reconnecting { loss, .. } => {
+                let was_lost = self.is_lost.swap(true, Ordering::AcqRel);
+                (!was_lost).then(|| format!("connection lost ({loss}); reconnecting"))
+            }
+            Event::Resumed { .. } | Event::SessionLost { .. } => {
+                self.is_lost.store(false, Ordering::Release);
+                Some(event.to_string())
+            }
+            _ => None,
+        }
+    }
+
+    /// Tells stderr such a line.
+    pub(super) fn tell_of_connection(&self, event: &Event) {
+        if let Some(news) = self.news_of_connection(event) {
+            tell(&news);
+        }
+    }
+
     /// What to say when the dialogue ended in good order.
     pub(super) fn ending(&self) -> String {
         match self.connection.ended() {
@@ -126,12 +151,5 @@ impl Session {
             }
             _ => "the dialogue has ended".into(),
         }
-    }
-}
-
-/// Tells stderr what becomes of the connection, if the event is about that.
-pub(super) fn tell_of_connection(event: &Event) {
-    if let Event::Reconnecting { .. } | Event::Resumed { .. } | Event::SessionLost { .. } = event {
-        tell(&event.to_string());
     }
 }

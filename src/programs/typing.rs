@@ -25,6 +25,10 @@ const PONG: Duration = Duration::from_secs(5);
 const CUT: &str = "  ✗ not sent: a terminal cuts a line at 4095 bytes; client send --lines < FILE \
                    takes any";
 
+const TURN_HELP: &str = "\
+a line is your move, when it is your turn
+/say TEXT       a message to all, whosever turn it is";
+
 const HELP: &str = "\
 /who            who is there
 /msg NAME TEXT  a message to one alone
@@ -38,6 +42,8 @@ const HELP: &str = "\
 #[derive(Debug, PartialEq, Eq)]
 enum Input<'a> {
     Nothing,
+    /// A message to all, or a move where turns are taken.
+    Line(&'a str),
     Say(&'a str),
     Message(&'a str),
     File(&'a str),
@@ -51,14 +57,15 @@ enum Input<'a> {
 impl<'a> Input<'a> {
     fn new(line: &'a str) -> Self {
         let Some(command) = line.strip_prefix('/') else {
-            return if line.is_empty() { Self::Nothing } else { Self::Say(line) };
+            return if line.is_empty() { Self::Nothing } else { Self::Line(line) };
         };
         if command.starts_with('/') {
-            return Self::Say(command);
+            return Self::Line(command);
         }
         let (name, rest) = command.split_once(' ').unwrap_or((command, ""));
         match name {
             "file" => Self::File(rest.trim()),
+            "say" => Self::Say(rest),
             "msg" => Self::Message(rest.trim_start()),
             "who" => Self::Who,
             "ping" => Self::Ping,
@@ -114,6 +121,8 @@ fn obey(chat: &Chat, input: &Input<'_>) -> Result<(), Failure> {
     let connection = &chat.session.connection;
     match input {
         Input::Nothing | Input::Quit | Input::File(_) => Ok(()),
+        Input::Line(text) => play(chat, text),
+        Input::Say("") => chat.show(Style::Notice, "write it as /say TEXT"),
         Input::Say(text) => told(chat, connection.send(text)),
         Input::Message(line) => {
             let parted = chat.people().recipient(line);
@@ -133,9 +142,13 @@ fn obey(chat: &Chat, input: &Input<'_>) -> Result<(), Failure> {
             }
             Err(error) => chat.show(Style::Refused, &chain(&error)),
         },
-        Input::Help => HELP.lines().try_for_each(|line| chat.show(Style::Notice, line)),
+        Input::Help => {
+            let first = chat.game().map_or("", |_| TURN_HELP);
+            let mut lines = first.lines().chain(HELP.lines());
+            lines.try_for_each(|line| chat.show(Style::Notice, line))
+        }
         Input::Unknown(name) => {
-            let known = nearest(name, ["who", "msg", "file", "ping", "help", "quit"]);
+            let known = nearest(name, ["who", "say", "msg", "file", "ping", "help", "quit"]);
             let advice = match known {
                 Some(known) => format!("did you mean /{known}?"),
                 None => "/help tells which there are, // sends a slash".into(),
@@ -143,6 +156,25 @@ fn obey(chat: &Chat, input: &Input<'_>) -> Result<(), Failure> {
             chat.show(Style::Notice, &format!("unknown command /{}; {advice}", escape(name)))
         }
     }
+}
+
+/// A line: a message to all, or, where turns are taken, a move.
+fn play(chat: &Chat, text: &str) -> Result<(), Failure> {
+    let connection = &chat.session.connection;
+    let Some(mut game) = chat.game() else {
+        return told(chat, connection.send(text));
+    };
+    let Some(turn) = game.take() else {
+        let line = format!("  ✗ not sent: {}; /say TEXT sends a message", game.whose());
+        drop(game);
+        return chat.show(Style::Refused, &line);
+    };
+    drop(game);
+    let sent = connection.play(turn, text);
+    if let (Some(mut game), Ok(receipt)) = (chat.game(), &sent) {
+        game.moved(turn, *receipt);
+    }
+    told(chat, sent)
 }
 
 /// Tells at once of a message that could not even be sent; the fate of others is an event.
@@ -161,10 +193,11 @@ mod tests {
     fn a_slash_begins_a_command_and_two_a_message() {
         for (line, input) in [
             ("", Input::Nothing),
-            ("hi /who", Input::Say("hi /who")),
-            (" /who", Input::Say(" /who")),
-            ("//who", Input::Say("/who")),
-            ("///", Input::Say("//")),
+            ("hi /who", Input::Line("hi /who")),
+            (" /who", Input::Line(" /who")),
+            ("//who", Input::Line("/who")),
+            ("///", Input::Line("//")),
+            ("/say hi  there", Input::Say("hi  there")),
             ("/", Input::Unknown("")),
             ("/who", Input::Who),
             ("/who is there", Input::Who),

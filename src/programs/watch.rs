@@ -9,6 +9,7 @@ use super::output::{Failure, NETWORK, TIMED_OUT, print, tell};
 use super::session::Session;
 use crate::error::Error;
 use crate::event::Event;
+use crate::message::Outcome;
 
 /// How much is gathered before it is written, while more is there at once.
 const GATHERED: usize = 64 * 1024;
@@ -55,7 +56,7 @@ pub(super) fn run(
         } else if is_message(&event) {
             out += &event.to_string();
         } else {
-            tell(&event.to_string());
+            tell_notice(session, &event);
             continue;
         }
         out.push('\n');
@@ -63,9 +64,25 @@ pub(super) fn run(
     print(&out)
 }
 
-/// Whether an event is a message; the others are notices.
+fn tell_notice(session: &Session, event: &Event) {
+    match event {
+        Event::Accepted { .. } | Event::Refused { .. } => {}
+        Event::Reconnecting { .. } | Event::Resumed { .. } | Event::SessionLost { .. } => {
+            session.tell_of_connection(event);
+        }
+        notice => tell(&notice.to_string()),
+    }
+}
+
+/// Whether an event is a message, or a move; the others are notices.
 pub(super) fn is_message(event: &Event) -> bool {
-    matches!(event, Event::Text { .. } | Event::Bytes { .. } | Event::Direct { .. })
+    matches!(
+        event,
+        Event::Text { .. }
+            | Event::Bytes { .. }
+            | Event::Direct { .. }
+            | Event::TurnEnded { outcome: Outcome::Moved, .. }
+    )
 }
 
 enum Next {

@@ -34,8 +34,8 @@ pub const WINDOW: u64 = 1 << 20;
 /// How many finished streams of a session are remembered at least.
 pub const REMEMBERED: usize = 256;
 
-/// What a file of that size costs of a quota, in bytes: at least a block of the disk, which an empty
-/// one takes up, too.
+/// What a file of that size costs of a quota, in bytes: at least a block of the disk, which even an
+/// empty one may take up.
 pub fn cost(size: u64) -> u64 {
     size.max(4096)
 }

@@ -1,11 +1,12 @@
 //! What the tests over real sockets share: a server in this process ([`Site`]), a client that can
-//! say anything ([`raw`]), and two good clients that chat meanwhile ([`chat`]).
+//! say anything ([`raw`]), and two good clients that chat ([`chat`]) or play ([`game`]) meanwhile.
 //!
 //! Every wait has a deadline, and none of them is a sleep. How long something takes is left to the
 //! tests that are about it.
 #![allow(dead_code, reason = "each test file uses its part of this one")]
 
 pub(crate) mod chat;
+pub(crate) mod game;
 pub(crate) mod raw;
 pub(crate) mod upload;
 

@@ -40,7 +40,7 @@ impl Place {
     /// Settings for a server that stores there.
     pub(crate) fn settings(&self, change: impl FnOnce(&mut Settings)) -> Settings {
         super::settings(|settings| {
-            settings.uploads.folder = self.uploads().to_str().expect("UTF-8").to_owned();
+            settings.uploads.folder = self.uploads().display().to_string();
             // So that the tests about it are not the slowest; with it there is another.
             settings.uploads.sync = tcpkit::settings::Sync::Off;
             settings.session.grace = std::time::Duration::ZERO;

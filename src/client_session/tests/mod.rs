@@ -4,6 +4,7 @@ mod loss;
 mod model;
 mod resume;
 mod streams;
+mod turns;
 
 use std::borrow::Cow;
 use std::io;
@@ -217,12 +218,7 @@ fn records_come_in_order_and_seq_must_rise() {
 #[test]
 fn what_others_use_is_skipped() {
     let mut session = open_session();
-    for frame in [
-        Frame::Go { turn: 1, deadline_ms: 0 },
-        Frame::Wait { turn: 1, holder: "bob" },
-        Frame::TerminateAck,
-        Frame::Hint { kind: 0xFF, payload: b"" },
-    ] {
+    for frame in [Frame::TerminateAck, Frame::Hint { kind: 0xFF, payload: b"" }] {
         give(&mut session, &frame);
     }
     assert!(session.is_open() && !session.has_event() && session.outgoing.is_empty());

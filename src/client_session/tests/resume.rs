@@ -22,15 +22,15 @@ fn answer(flags: u8, session: SessionKey, seen: u64, head: u64) -> Frame<'static
     }
 }
 
-fn resumed(seen: u64) -> Frame<'static> {
+pub(super) fn resumed(seen: u64) -> Frame<'static> {
     answer(FLAG_RESUMED, KEY, seen, 100)
 }
 
-fn new_one() -> Frame<'static> {
+pub(super) fn new_one() -> Frame<'static> {
     answer(0, SessionKey([9; 16]), 0, 1)
 }
 
-fn status(id: u64, code: StatusCode) -> Frame<'static> {
+pub(super) fn status(id: u64, code: StatusCode) -> Frame<'static> {
     Frame::Status { id, code, detail: Cow::Borrowed("") }
 }
 
@@ -44,13 +44,13 @@ fn away(texts: &[&str]) -> ClientSession {
     session
 }
 
-fn lose(session: &mut ClientSession) {
+pub(super) fn lose(session: &mut ClientSession) {
     session.lost(None, Instant::now());
     assert!(matches!(events(session).last(), Some(Event::Reconnecting { .. })));
 }
 
 /// Connects again. What is outgoing behind the answer.
-fn come_back(session: &mut ClientSession, answer: &Frame<'_>) -> Vec<String> {
+pub(super) fn come_back(session: &mut ClientSession, answer: &Frame<'_>) -> Vec<String> {
     session.reconnect();
     assert_eq!(session.frame_max(), HANDSHAKE_FRAME_MAX);
     let init = sent(session);

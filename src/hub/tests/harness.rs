@@ -9,6 +9,7 @@ use crate::end::Loss;
 use crate::frame::Framer;
 use crate::heartbeat::Rhythm;
 use crate::hub::{Commit, Handler, Hub, LinkId, Moment, Order, Relay, Rules, Step, Taken, Who};
+use crate::log::SessionId;
 use crate::message::{Frame, SessionKey, Token, VERSION};
 use crate::report::Report;
 use crate::settings::Settings;
@@ -44,6 +45,10 @@ pub(super) struct Bench {
     pub(super) reports: Vec<Report>,
     /// How often a client was given a helper.
     pub(super) helpers: usize,
+    /// For the tests that speak of a session, not of its connection.
+    pub(super) first_session: SessionId,
+    /// How many clients were on the list of work, each time that somebody was.
+    pub(super) visits: usize,
     start: Instant,
     elapsed: Duration,
     work: Vec<LinkId>,
@@ -55,16 +60,18 @@ impl Bench {
     }
 
     pub(super) fn with(rules: Rules, handler: impl Handler, commit: Commit) -> Self {
-        let mut keys = 0;
+        let mut keys = 0_u128;
         let new_key = Box::new(move || {
-            keys += 1;
-            Some(SessionKey([keys; 16]))
+            keys = keys.wrapping_add(u128::from_ne_bytes([1; 16]));
+            Some(SessionKey(keys.to_ne_bytes()))
         });
         Self {
             hub: Hub::new(rules, Arc::new(handler), commit, new_key),
             wires: BTreeMap::new(),
             reports: Vec::new(),
             helpers: 0,
+            first_session: 0,
+            visits: 0,
             start: Instant::now(),
             elapsed: Duration::ZERO,
             work: Vec::new(),
@@ -145,6 +152,7 @@ impl Bench {
                 .map(|(id, _)| LinkId(*id))
                 .collect();
             let mut went_on = false;
+            self.visits += self.work.len();
             for id in std::mem::take(&mut self.work) {
                 self.serve(id, Who::Visitor);
                 went_on = true;

@@ -7,3 +7,4 @@ mod heartbeats;
 mod playing;
 mod returning;
 mod slow_readers;
+mod streams;

@@ -50,6 +50,24 @@ fn two_take_turns_and_a_hand_over_is_two_frames_beside_the_record() {
 }
 
 #[test]
+fn a_hand_over_costs_the_same_however_many_sit_there() {
+    for seats in [2, 100, 1_000] {
+        let rules = Rules { clients: seats, announce: 0, ..rules() };
+        let mut bench = Bench::with(rules, Turns, Commit::AtOnce);
+        let players: Vec<_> = (0..seats).map(|seat| bench.join(&format!("{seat}"))).collect();
+        bench.heard(players[0]);
+        let before = bench.visits;
+        bench.say(players[0], &play(1, 1, "x"));
+        assert_eq!(bench.visits - before, seats, "the record's receivers, and the mover");
+        let heard: Vec<_> = players.iter().flat_map(|id| bench.heard_lines(*id)).collect();
+        let (records, own): (Vec<_>, _) =
+            heard.into_iter().partition(|line| line == "1 0 moved, 1: x");
+        assert_eq!(own, ["status 1 0", "wait 2 1", "go 2 0"], "with {seats} seats");
+        assert_eq!(records.len(), seats - 1);
+    }
+}
+
+#[test]
 fn a_move_that_is_not_due_is_refused_and_changes_nothing() {
     let (mut bench, alice, bob) = two();
     bench.say(bob, &play(1, 1, "out of turn"));

@@ -52,6 +52,8 @@ struct Line<P> {
     deeds: VecDeque<Deed>,
     part: Option<P>,
     is_active: bool,
+    /// It is among those of its client that have work.
+    is_ready: bool,
 }
 
 #[derive(Debug)]
@@ -124,10 +126,16 @@ impl<F, P> Queue<F, P> {
         owner.lines += 1;
         owner.has_left = false;
         owner.ready.push_back(upload);
-        let (deeds, name) = (VecDeque::from([deed]), Arc::clone(&folder_name));
-        self.lines
-            .insert(upload, Line { client, folder_name, deeds, part: None, is_active: false });
-        self.list(&name);
+        let line = Line {
+            client,
+            folder_name: Arc::clone(&folder_name),
+            deeds: VecDeque::from([deed]),
+            part: None,
+            is_active: false,
+            is_ready: true,
+        };
+        self.lines.insert(upload, line);
+        self.list(&folder_name);
     }
 
     /// What comes for an upload that is over, because it failed, is dropped.
@@ -139,7 +147,6 @@ impl<F, P> Queue<F, P> {
                 return self.end(upload); // it was not begun
             }
         }
-        let is_ready = !line.is_active && line.deeds.is_empty();
         match (line.deeds.back_mut(), deed) {
             (Some(Deed::Append { bytes: last }), Deed::Append { bytes })
                 if bytes.len() < SMALL && last.len() + bytes.len() <= DATA_MAX =>
@@ -148,8 +155,11 @@ impl<F, P> Queue<F, P> {
             }
             (_, deed) => line.deeds.push_back(deed),
         }
+        if line.is_active || std::mem::replace(&mut line.is_ready, true) {
+            return;
+        }
         let name = Arc::clone(&line.folder_name);
-        if is_ready && let Some(client) = self.clients.get_mut(&name) {
+        if let Some(client) = self.clients.get_mut(&name) {
             client.ready.push_back(upload);
             self.list(&name);
         }
@@ -183,6 +193,7 @@ impl<F, P> Queue<F, P> {
             };
             client.active += 1;
             line.is_active = true;
+            line.is_ready = false;
             let turn = Turn {
                 upload,
                 client: Arc::clone(&line.client),
@@ -203,10 +214,10 @@ impl<F, P> Queue<F, P> {
         line.is_active = false;
         let is_over = part.is_none();
         line.part = part;
-        let is_ready = !line.deeds.is_empty();
+        line.is_ready = !is_over && !line.deeds.is_empty();
         if let Some(client) = self.clients.get_mut(&name) {
             client.active -= 1;
-            if is_ready && !is_over {
+            if line.is_ready {
                 client.ready.push_back(upload);
             }
         }
