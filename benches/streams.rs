@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tcpkit::settings::Settings;
-use tcpkit::{Connection, Server, ServerHandle, UploadHandle};
+use tcpkit::{Connection, Server, ServerHandle};
 
 const ROUNDS: usize = 3;
 const SMALL: usize = 1024;
@@ -27,35 +27,38 @@ const AHEAD: usize = 64;
 
 fn main() {
     let is_quick = std::env::args().any(|word| word == "--quick");
-    let (large, count) = if is_quick { (32 << 20, 500) } else { (1 << 30, 10_000) };
+    let (large_size, count): (u32, u32) =
+        if is_quick { (32 << 20, 500) } else { (1 << 30, 10_000) };
+    let small_size = count * SMALL as u32;
     let memory = Place::new(Path::new("/dev/shm"));
     let disk = Place::new(&std::env::temp_dir());
     let file = memory.folder.join("large");
     let content: Vec<u8> = (0..1 << 20).map(|index: u32| (index >> 3) as u8).collect();
     let mut writer = File::create(&file).expect("room in /dev/shm");
-    (0..large >> 20).for_each(|_| writer.write_all(&content).expect("room in /dev/shm"));
+    (0..large_size >> 20).for_each(|_| writer.write_all(&content).expect("room in /dev/shm"));
     for (name, place) in [("/dev/shm", &memory), ("disk", &disk)] {
-        println!("{name}, {} MiB:", large >> 20);
-        compare(large, || place.bare_large(&file), || place.send_large(&file));
+        println!("{name}, {} MiB:", large_size >> 20);
+        compare(large_size, || place.bare_large(&file), || place.send_large(&file));
         println!("{name}, {count} files of 1 KiB:");
-        compare(count * SMALL, || place.bare_small(count), || place.send_small(count));
+        compare(small_size, || place.bare_small(count), || place.send_small(count));
     }
     round_trips(&memory, &file);
 }
 
 /// Runs both, in turns, and prints the medians.
-fn compare(bytes: usize, bare: impl Fn(), ours: impl Fn()) {
+fn compare(bytes: u32, bare: impl Fn(), ours: impl Fn()) {
     let (mut bares, mut all) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         bares.push(measure(&bare));
         all.push(measure(&ours));
     }
-    let gib = bytes as f64 / f64::from(1 << 30);
+    let bytes = f64::from(bytes);
+    let gib = bytes / f64::from(1 << 30);
     let mut rates = Vec::new();
     for (what, mut rounds) in [("bare copy", bares), ("tcpkit", all)] {
         rounds.sort_by(|one, other| one.0.total_cmp(&other.0));
         let (seconds, cpu) = rounds[ROUNDS / 2];
-        let rate = bytes as f64 / 1e6 / seconds;
+        let rate = bytes / 1e6 / seconds;
         println!("  {what:<10} {rate:8.1} MB/s  {:8.2} CPU s/GiB  {seconds:.3} s", cpu / gib);
         rates.push(rate);
     }
@@ -106,19 +109,21 @@ impl Place {
         self.remove(&stored.expect("stored").path);
     }
 
-    fn send_small(&self, count: usize) {
+    fn send_small(&self, count: u32) {
         let file = self.folder.join("small");
         fs::write(&file, [7; SMALL]).expect("room");
-        let mut begun = VecDeque::new();
+        let mut begun = VecDeque::<tcpkit::UploadHandle>::new();
         for _ in 0..count {
             if begun.len() >= AHEAD
                 && let Some(upload) = begun.pop_front()
             {
-                wait(upload);
+                upload.wait().expect("stored");
             }
             begun.push_back(self.connection().upload(&file).expect("a file"));
         }
-        begun.into_iter().for_each(wait);
+        for upload in begun {
+            upload.wait().expect("stored");
+        }
         for entry in fs::read_dir(self.folder.join("received/bench")).expect("a folder") {
             fs::remove_file(entry.expect("a file").path()).expect("it is there");
         }
@@ -144,7 +149,7 @@ impl Place {
         fs::remove_file(target).expect("it is there");
     }
 
-    fn bare_small(&self, count: usize) {
+    fn bare_small(&self, count: u32) {
         let target = self.folder.join("bare");
         let file = self.folder.join("small");
         fs::create_dir(&target).expect("a folder");
@@ -178,10 +183,6 @@ impl Drop for Place {
         }
         let _ = fs::remove_dir_all(&self.folder);
     }
-}
-
-fn wait(upload: UploadHandle) {
-    upload.wait().expect("stored");
 }
 
 /// A connection of which one end receives and the other sends, to the end.

@@ -121,8 +121,11 @@ fn json_tells_each_step() {
     let stored = format!(r#"{{"event":"stored","file":"{photo}","path":"alice/photo","size":3}}"#);
     let expected = [
         format!(r#"{{"event":"begun","file":"{photo}","size":3}}"#),
-        r#"{"event":"not-stored","file":"/none","problem":"cannot read /none: no such file or directory"}"#
-            .to_owned(),
+        concat!(
+            r#"{"event":"not-stored","file":"/none","#,
+            r#""problem":"cannot read /none: no such file or directory"}"#
+        )
+        .to_owned(),
         stored,
     ];
     assert_eq!(steps, expected);

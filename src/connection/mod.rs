@@ -6,7 +6,8 @@
 //! role, and keeps for others what is theirs (`wait`). *Writes gather*: what many threads send
 //! while one of them writes leaves with the next write (`write`). One thread of its own watches
 //! the server's silence, and reads while nobody else does (`heart`); it also makes a new connection
-//! when one is lost (`restore`). Files are sent by whoever waits for them (`pump`). How it ends is in `close`, how it begins in `builder`.
+//! when one is lost (`restore`). Files are sent by whoever waits for them, and by one more thread
+//! (`pump`). Taking turns is in `turns`. How it ends is in `close`, how it begins in `builder`.
 //!
 //! No lock is held across a call of the transport but the framer's, which belongs to the role.
 

@@ -191,7 +191,10 @@ mod tests {
             ),
             (
                 Event::Uploaded { seq: 6, time, from: name.clone(), name: "bob/x".into(), size: 9 },
-                r#"{"event":"uploaded","seq":6,"time_ms":1500,"from":"bob","name":"bob/x","size":9}"#,
+                concat!(
+                    r#"{"event":"uploaded","seq":6,"time_ms":1500,"#,
+                    r#""from":"bob","name":"bob/x","size":9}"#
+                ),
             ),
             (
                 Event::TurnEnded {
