@@ -171,3 +171,47 @@ impl Kind {
 fn shrunk() -> io::Error {
     io::Error::new(ErrorKind::UnexpectedEof, "it shrank while it was sent")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_takes_each_byte_once_whatever_is_asked_again() {
+        let bytes: Vec<u8> = (0..200).collect();
+        let path = std::env::temp_dir().join(format!("tcpkit-content-{}", std::process::id()));
+        std::fs::write(&path, &bytes).expect("a file");
+        let (file, size) = Content::open(&path).expect("a file");
+        assert_eq!(size, 200);
+        let reader = Content::of_reader();
+        bytes.chunks(70).for_each(|chunk| reader.keep(chunk));
+        let mut checksum = Crc32c::new();
+        checksum.update(&bytes);
+        for content in [file, reader] {
+            for range in [0..100, 50..150, 0..10, 120..150, 150..200] {
+                let mut space = vec![0; range.len()];
+                content.read(range.start as u64, &mut space).expect("it is there");
+                assert_eq!(space, bytes[range]);
+                content.drop_before(0);
+            }
+            assert_eq!(content.finish(200).expect("its end"), checksum.finish());
+            assert!(content.read(150, &mut [0; 51]).is_err(), "behind the end");
+        }
+        std::fs::remove_file(path).expect("it is there");
+    }
+
+    #[test]
+    fn what_is_stored_is_kept_no_longer() {
+        let content = Content::of_reader();
+        for round in 0..9u8 {
+            content.keep(&[round; 100]);
+            content.drop_before(u64::from(round) * 100);
+            let mut space = [0; 60];
+            content.read(u64::from(round) * 100 + 40, &mut space).expect("it is kept");
+            assert_eq!(space, [round; 60]);
+        }
+        assert!(content.read(799, &mut [0]).is_err());
+        let Kind::Kept { bytes, start } = &content.source().kind else { panic!("a reader's") };
+        assert_eq!((bytes.len(), *start), (100, 800));
+    }
+}
