@@ -14,6 +14,8 @@ use crate::world::{Event, World};
 const LARGE: u64 = 6_000;
 /// What the body of a message must leave free of a frame.
 const MARGIN: u32 = 1024;
+/// After so many messages of a client there are no more rushes.
+const ENOUGH: usize = 2_000;
 /// The bytes of a frame of Text before its body: length, kind, id.
 const TEXT_HEADER: usize = 4 + 1 + 8;
 
@@ -41,8 +43,9 @@ impl World {
                 let count = self.random.between(2, 40);
                 self.send_several(client, Action::Text, count);
             }
+            Action::ManyRefused if self.clients[client].fates.messages.len() > ENOUGH => {}
             Action::ManyRefused => {
-                let count = self.random.pick(&[300, 600, 1100]);
+                let count = self.random.pick(&[600, 1100, 1100]);
                 let what = self.random.pick(&[Action::Shout, Action::NotUtf8]);
                 self.send_several(client, what, count);
             }

@@ -21,7 +21,7 @@ pub(crate) const CLIENTS_MAX: usize = 20;
 
 pub(crate) struct Client {
     /// None once it has vanished.
-    pub(crate) session: Option<ClientSession>,
+    pub(crate) session: Option<Box<ClientSession>>,
     pub(crate) framer: Framer,
     /// The connection of now.
     pub(crate) wire: Option<usize>,
@@ -60,7 +60,7 @@ impl World {
         session.watch(self.plan.client_rhythm, self.instant());
         let client = self.clients.len();
         self.clients.push(Client {
-            session: Some(session),
+            session: Some(Box::new(session)),
             framer: Framer::new(HANDSHAKE_FRAME_MAX),
             wire: None,
             dials: 0,
@@ -207,7 +207,8 @@ impl World {
         let client = self.wires[wire].client;
         let it = &self.clients[client];
         let has_more = it.session.as_ref().is_some_and(|session| !session.outgoing.is_empty());
-        if has_more && it.wire == Some(wire) && it.frozen_until <= self.now {
+        let is_here = it.wire == Some(wire) && it.frozen_until <= self.now;
+        if has_more && is_here && self.wires[wire].pipe(Way::Up).is_writable() {
             self.converse(client, |_, _| {});
         }
     }

@@ -89,6 +89,11 @@ impl Pipe {
         self.capacity.saturating_sub(self.bytes.len() + self.swallowed)
     }
 
+    /// Whether a writer that waits for room is woken: a socket waits for a third of it.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.room() > self.capacity / 3
+    }
+
     /// Takes as much as there is room for; it arrives at `arrival` or later.
     pub(crate) fn write(&mut self, bytes: &[u8], arrival: Time) -> usize {
         let count = bytes.len().min(self.room());

@@ -87,6 +87,9 @@ pub(crate) const FAULTS: [Fault; 11] = [
     Fault::Join,
 ];
 
+/// A network that carries a thousand refusals in good time.
+const MANY_CAPACITY: usize = 8_000;
+
 pub(crate) struct Plan {
     pub(crate) rules: Rules,
     /// Records are committed later, in groups.
@@ -136,7 +139,9 @@ impl Plan {
         let mut action_weights = ACTIONS.map(|_| weight(random));
         let mut fault_weights = FAULTS.map(|_| weight(random));
         action_weights[Action::Text as usize] += 3;
-        action_weights[Action::ManyRefused as usize] = u64::from(random.chance(30));
+        // Repeated to a client that comes back, they must get through before it counts as dead.
+        let is_many = random.chance(100) && capacity >= MANY_CAPACITY;
+        action_weights[Action::ManyRefused as usize] = u64::from(is_many);
         action_weights[Action::Close as usize] /= 5;
         fault_weights[Fault::Cut as usize] += 2;
         for rare in [Fault::Vanish, Fault::Shutdown, Fault::Crash] {
@@ -158,7 +163,8 @@ impl Plan {
             fault_weights,
             capacity,
             delay: random.pick(&[1, unit / 1000, unit / 100, unit / 16]),
-            torn_reads: random.pick(&[0, 0, 1, 1, 1, 16]),
+            // Much that is read in small pieces only takes long.
+            torn_reads: random.pick(&[0, 0, 1, 1, 1, if capacity > 2_000 { 1 } else { 16 }]),
             late_writes: random.pick(&[0, 0, 50, 400]),
             fuses: random.pick(&[0, 0, 100, 400]),
             missing_helpers: random.pick(&[0, 0, 0, 100]),
@@ -166,7 +172,7 @@ impl Plan {
             size: random.pick(&[20, 60, 200, 1000]),
             connect_limit: unit * random.between(2, 10),
             handshake_limit: unit * random.between(2, 10),
-            queue: random.pick(&[500, 5_000, 100_000]),
+            queue: random.pick(&[500, 3_000, 12_000]),
             rules: rules(random, rhythm, unit),
         }
     }

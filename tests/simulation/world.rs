@@ -79,7 +79,7 @@ pub(crate) struct World {
 }
 
 /// More events than any schedule has: it does not come to rest.
-const EVENTS_MAX: u64 = 1_000_000;
+const EVENTS_MAX: u64 = 3_000_000;
 
 impl World {
     pub(crate) fn new(seed: u64, tape: Tape) -> Self {

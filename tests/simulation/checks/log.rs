@@ -76,10 +76,9 @@ impl World {
 
     fn note_joined(&mut self, name: String, members: usize) {
         let known = self.session_of(&name);
-        let session = match known {
-            Some(session) if self.plan.commits_later => session,
-            _ => self.add_session(name),
-        };
+        let is_new = |session: &usize| self.oracle.sessions[*session].client.is_none();
+        assert!(known.is_none_or(|known| is_new(&known)), "two sessions are called {name}");
+        let session = known.unwrap_or_else(|| self.add_session(name));
         if !self.plan.commits_later && members <= self.plan.rules.announce {
             let what = What::Joined;
             self.oracle.log().push(Record { origin: session, only: None, what });
@@ -88,7 +87,6 @@ impl World {
 
     fn add_session(&mut self, name: String) -> usize {
         let epoch = self.oracle.epoch();
-        assert!(self.session_of(&name).is_none(), "two sessions are called {name}");
         self.oracle.sessions.push(Session::new(name, epoch));
         self.oracle.sessions.len() - 1
     }
@@ -146,8 +144,11 @@ impl World {
         for record in group {
             match &record.draft {
                 Draft::Joined { name } => {
+                    // Of two that bear a name, the one that is told later was lost before.
+                    let is_late = self.session_of(name).is_some();
                     let session = self.add_session(name.to_string());
-                    self.oracle.sessions[session].id = Some(record.session);
+                    let it = &mut self.oracle.sessions[session];
+                    (it.id, it.has_ended) = (Some(record.session), is_late);
                     let what = What::Joined;
                     self.oracle.log().push(Record { origin: session, only: None, what });
                 }
@@ -170,9 +171,12 @@ impl World {
     /// The session of that id; one whose Joined was not told is known by its name.
     fn session_that_left(&self, id: SessionId, name: &str) -> usize {
         let sessions = &self.oracle.sessions;
-        let by_id = sessions.iter().rposition(|session| session.id == Some(id));
+        let epoch = self.oracle.logs.len() - 1;
+        let has_id = |session: &Session| session.id == Some(id) && session.epoch == epoch;
+        let by_id = sessions.iter().rposition(has_id);
         let is_it = |session: &Session| {
-            session.id.is_none() && session.name == name && !session.left_is_logged
+            let is_open = !session.left_is_logged && session.epoch == epoch;
+            is_open && session.id.is_none() && session.name == name
         };
         by_id.or_else(|| sessions.iter().rposition(is_it)).unwrap_or(NOBODY)
     }

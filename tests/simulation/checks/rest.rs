@@ -47,7 +47,7 @@ impl World {
                 wire.server_heart.check_overdue(self.now);
             }
             let client = &self.clients[wire.client];
-            let is_open = client.session.as_ref().is_some_and(ClientSession::is_open);
+            let is_open = client.session.as_deref().is_some_and(ClientSession::is_open);
             if client.wire == Some(index) && is_open {
                 let until = wire.client_heard.max(client.frozen_until) + dead_servers;
                 assert!(self.now <= until, "wire {index}: a dead server was not noticed");
