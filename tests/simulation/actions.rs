@@ -39,6 +39,9 @@ impl World {
                     Frame::Pong { nonce }.encode(&mut session.outgoing);
                 }
             }),
+            Action::Repeat => self.converse(client, |world, session| {
+                world.repeat(client, session);
+            }),
             Action::Burst => {
                 let count = self.random.between(2, 40);
                 self.send_several(client, Action::Text, count);
@@ -108,6 +111,21 @@ impl World {
         if is_open {
             fates.left = receipt;
         }
+    }
+
+    /// Sends a message of this session again.
+    fn repeat(&mut self, client: usize, session: &mut ClientSession) {
+        let fates = &self.clients[client].fates;
+        let base = fates.session.map_or(0, |session| self.oracle.sessions[session].base);
+        if !session.is_open() || fates.left <= base {
+            return;
+        }
+        let receipt = self.random.between(base + 1, self.clients[client].fates.left);
+        self.coverage.repeats += 1;
+        trace!(self, ("client {client}"), "repeats {receipt}");
+        let body = body::make(Tag { client, receipt }, body::LEAST + 1, false);
+        let frame = Frame::Text { id: receipt - base, body: body.as_bytes() };
+        frame.encode(&mut session.outgoing);
     }
 
     /// Somebody who is there, was there, or never was.

@@ -31,10 +31,12 @@ pub(crate) enum Action {
     Ping,
     /// A Pong that nobody asked for.
     StrayPong,
+    /// A message once more that was sent before, as a client that is not sure may do.
+    Repeat,
     Close,
 }
 
-pub(crate) const ACTIONS: [Action; 11] = [
+pub(crate) const ACTIONS: [Action; 12] = [
     Action::Text,
     Action::Bytes,
     Action::Direct,
@@ -45,6 +47,7 @@ pub(crate) const ACTIONS: [Action; 11] = [
     Action::ManyRefused,
     Action::Ping,
     Action::StrayPong,
+    Action::Repeat,
     Action::Close,
 ];
 
@@ -140,8 +143,8 @@ impl Plan {
         let mut fault_weights = FAULTS.map(|_| weight(random));
         action_weights[Action::Text as usize] += 3;
         // Repeated to a client that comes back, they must get through before it counts as dead.
-        let is_many = random.chance(100) && capacity >= MANY_CAPACITY;
-        action_weights[Action::ManyRefused as usize] = u64::from(is_many);
+        let is_many = random.chance(40) && capacity >= MANY_CAPACITY;
+        action_weights[Action::ManyRefused as usize] = 2 * u64::from(is_many);
         action_weights[Action::Close as usize] /= 5;
         fault_weights[Fault::Cut as usize] += 2;
         for rare in [Fault::Vanish, Fault::Shutdown, Fault::Crash] {
@@ -156,7 +159,7 @@ impl Plan {
             policy: policy(random, unit),
             without_policy: random.pick(&[0, 0, 0, 200]),
             unit,
-            calm_at: unit * random.between(15, 60),
+            calm_at: unit * random.between(10, 40),
             action_every: unit * random.pick(&[1, 2, 4, 8, 16]) / 2,
             fault_every: unit * random.pick(&[1, 2, 4, 8, 16]),
             action_weights,

@@ -175,8 +175,8 @@ impl World {
         let has_id = |session: &Session| session.id == Some(id) && session.epoch == epoch;
         let by_id = sessions.iter().rposition(has_id);
         let is_it = |session: &Session| {
-            let is_open = !session.left_is_logged && session.epoch == epoch;
-            is_open && session.id.is_none() && session.name == name
+            let is_over = session.has_ended && session.epoch == epoch;
+            is_over && session.id.is_none() && session.name == name
         };
         by_id.or_else(|| sessions.iter().rposition(is_it)).unwrap_or(NOBODY)
     }
