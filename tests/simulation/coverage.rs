@@ -26,7 +26,8 @@ coverage! {
     sessions, resumes, takeovers, gaps, missed_records, sessions_lost, unknown_fates, graces_over,
     crowded_out, accepted, refused, not_utf8, too_large, no_recipient, directs_to_absent,
     delivered, histories, lags, helpers_missing, handed_over, let_go, let_go_torn, carried,
-    blocked_by_log, blocked_by_debt, late_commits, group_commits, barriers, pings, stray_pongs, repeats,
+    blocked_by_log, blocked_by_debt, late_commits, group_commits, barriers,
+    pings, stray_pongs, repeats,
     heartbeats_of_servers, heartbeats_of_clients, dead_clients, dead_servers, given_up,
     idle, turned_down_while_full,
 }
