@@ -60,11 +60,7 @@ impl Hub {
         let until = at.now + grace;
         session.away = Some(Away { until, reason, peer: link.peer.clone() });
         let (peer, name) = (link.peer.to_string(), session.name.clone());
-        core.reports.push(match core.cut_off {
-            None => Report::Away { peer, name, loss, grace },
-            // It lives on for whoever has the records; for who runs this server it is over.
-            Some(_) => Report::Left { peer, name, reason },
-        });
+        core.reports.push(Report::Away { peer, name, loss, grace });
         core.alarms.note(until, core.away.first().map(|(until, _)| *until));
         core.away.insert((until, session_id));
         self.turn(at, None, |table, now, out| table.away(session_id, now, out));

@@ -198,6 +198,11 @@ impl Link {
         self.takes_records() && self.service != Service::Idle
     }
 
+    /// What it is owed outside the log and its bound counts, in bytes.
+    pub(super) fn debt(&self) -> usize {
+        (self.owed.len() + self.owed_in_flight).saturating_sub(self.allowance)
+    }
+
     /// Whether a record was sent to it only in part.
     pub(super) fn is_torn(&self) -> bool {
         self.torn_until > self.cursor

@@ -273,6 +273,17 @@ impl Hub {
         self.core.links.len()
     }
 
+    /// The log, to look at.
+    pub fn log(&self) -> &Log {
+        &self.core.ledger.log
+    }
+
+    /// How many bytes a client is owed outside the log, beside what is owed from the start of a
+    /// connection; what is being written to it included.
+    pub fn debt(&self, id: LinkId) -> usize {
+        self.core.links.get(id.0).map_or(0, Link::debt)
+    }
+
     /// The records that wait to be committed ([`Commit::Later`]), oldest first.
     pub fn take_proposals(&mut self) -> Vec<Proposal<'static>> {
         self.core.ledger.take_proposals()
