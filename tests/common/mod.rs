@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test file uses its part of this one")]
 
 pub(crate) mod chat;
+pub(crate) mod program;
 pub(crate) mod raw;
 
 use std::net::SocketAddr;
