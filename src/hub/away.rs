@@ -98,6 +98,11 @@ impl Hub {
     ) -> Option<Result<(), Violation>> {
         let session_id = self.core.keys.get(&key).copied()?;
         let session = self.core.sessions.get(session_id)?;
+        if self.core.links.get(id.0)?.number < session.newest {
+            // An attempt that its client has given up: it must not put out the one that succeeded.
+            let words = "the session goes on over a newer connection";
+            return Some(Err(Violation::new(ErrorCode::HandshakeTimedOut, words)));
+        }
         let (old, may_resume) = (session.link, session.may_resume());
         let leaves = self.core.links.get(old.0).is_some_and(Link::is_leaving_for_good);
         if leaves {
@@ -133,6 +138,7 @@ impl Hub {
             core.away.remove(&(away.until, session_id));
         }
         session.link = id;
+        session.newest = link.number;
         session.begin_anew();
         let head = log.last_seq();
         let from = received.min(head).max(session.begins_behind);

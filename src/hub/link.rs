@@ -85,6 +85,8 @@ pub(super) enum Blocked {
 pub(super) struct Link {
     /// The address, for reports.
     pub(super) peer: Box<str>,
+    /// Connections are numbered in the order in which they were accepted.
+    pub(super) number: u64,
     pub(super) stage: Stage,
     pub(super) session: SessionId,
     /// Why the session ends if the connection ends now.
@@ -133,9 +135,10 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(peer: &str, now: Instant) -> Self {
+    pub(super) fn new(peer: &str, number: u64, now: Instant) -> Self {
         Self {
             peer: peer.into(),
+            number,
             stage: Stage::Greeting,
             session: 0,
             reason: Reason::Lost,

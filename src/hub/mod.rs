@@ -166,6 +166,8 @@ struct Core {
     mode: Mode,
     ledger: Ledger,
     links: Slots<Link>,
+    /// How many connections there have been.
+    connections: u64,
     sessions: Slots<Session>,
     /// Folded name to session.
     names: HashMap<String, SessionId>,
@@ -210,6 +212,7 @@ impl Hub {
             mode: handler.mode(),
             ledger: Ledger::new(log, commit),
             links: Slots::new(),
+            connections: 0,
             sessions: Slots::new(),
             names: HashMap::new(),
             keys: HashMap::new(),

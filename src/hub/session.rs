@@ -42,6 +42,8 @@ pub(super) struct Session {
     pub(super) key: SessionKey,
     /// The connection that it talks through; none of that name while it is away.
     pub(super) link: LinkId,
+    /// The number of that connection, or of the one that it had last.
+    pub(super) newest: u64,
     pub(super) away: Option<Away>,
     /// Its records begin behind this `seq`.
     pub(super) begins_behind: u64,
@@ -68,6 +70,7 @@ impl Session {
             timezone,
             key,
             link: LinkId::default(),
+            newest: 0,
             away: None,
             begins_behind: 0,
             seen: 0,
