@@ -97,6 +97,8 @@ struct Core {
     room: Bell,
     /// Rung for the keeper: at the end, at a loss, and when a role is given back after that.
     beats: Bell,
+    /// Rung when the writer's role is given back.
+    written: Bell,
     /// Rung when the keeper has ended.
     done: Bell,
 }
@@ -142,6 +144,7 @@ impl Connection {
             answers: Bell::default(),
             room: Bell::default(),
             beats: Bell::default(),
+            written: Bell::default(),
             done: Bell::default(),
         };
         Self { core: Arc::new(core), keeper: None }
