@@ -164,7 +164,7 @@ impl World {
                     self.log_commit(body.as_bytes());
                 }
                 Draft::Bytes { body, .. } => self.log_commit(body),
-                Draft::TurnEnded { .. } => {}
+                Draft::TurnEnded { .. } | Draft::Uploaded { .. } => {}
             }
         }
     }
