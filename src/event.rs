@@ -161,10 +161,13 @@ impl fmt::Display for Event {
                 let records = if *missed == 1 { "message" } else { "messages" };
                 write!(f, "reconnected; {missed} {records} missed")
             }
-            Event::SessionLost { unconfirmed: 0 } => f.write_str("reconnected as a newcomer"),
             Event::SessionLost { unconfirmed } => {
-                let words = "the fate of your messages without a confirmation is unknown";
-                write!(f, "reconnected as a newcomer; {words} ({unconfirmed})")
+                f.write_str("reconnected as a newcomer: the server has forgotten this session")?;
+                match unconfirmed {
+                    0 => Ok(()),
+                    1 => f.write_str("; what became of 1 message is unknown"),
+                    count => write!(f, "; what became of {count} messages is unknown"),
+                }
             }
         }
     }

@@ -123,6 +123,7 @@ impl Outbox {
             return Err(Violation::new(ErrorCode::OutOfOrder, words));
         }
         self.refusals.insert(receipt, (code, shorten(detail).to_owned()));
+        self.arrive(receipt);
         if self.refusals.len() > REFUSALS_MAX
             && let Some((oldest, _)) = self.refusals.pop_first()
         {

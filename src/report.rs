@@ -73,9 +73,12 @@ impl fmt::Display for Report {
                 write!(f, " timezone={}", Value(timezone))
             }
             Report::Away { peer, name, loss, grace } => {
-                let (loss, grace) = (loss.to_string(), grace.as_secs_f64());
+                let (reason, grace) = (loss.to_string(), grace.as_secs_f64());
                 write!(f, "away name={} peer={}", Value(name), Value(peer))?;
-                write!(f, " reason={} grace={grace}s", Value(&loss))
+                write!(f, " reason={}", Value(&reason))?;
+                // A server that is shutting down does not wait for anybody.
+                let is_kept = *loss != Loss::Terminated(Reason::ShuttingDown);
+                if is_kept { write!(f, " grace={grace}s") } else { Ok(()) }
             }
             Report::Resumed { peer, name, missed } => {
                 write!(f, "resumed name={} peer={} missed={missed}", Value(name), Value(peer))

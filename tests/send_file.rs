@@ -84,9 +84,9 @@ fn next_upload(connection: &Connection) -> String {
 fn every_file_is_told_of_and_one_that_fails_keeps_back_no_other() {
     let site = Site::open("several");
     let bob = site.bob();
-    let photo = site.file("photo.jpg", &[7; 700_000]);
+    let photo = site.file("photo.jpg", &vec![7; 700_000]);
     let empty = site.file("empty", b"");
-    let large = site.file("large", &[0; 1_000_001]);
+    let large = site.file("large", &vec![0; 1_000_001]);
     let folder = site.folder.display().to_string();
     let missing = format!("{folder}/missing");
     let output =
@@ -105,7 +105,7 @@ fn every_file_is_told_of_and_one_that_fails_keeps_back_no_other() {
         "{stderr}"
     );
     assert_eq!(lines[3..], ["client: not all is stored: 2 of 5 files"]);
-    assert!(site.received("alice/photo.jpg") == [7; 700_000]);
+    assert!(site.received("alice/photo.jpg") == vec![7; 700_000]);
     let mut told = [next_upload(&bob), next_upload(&bob)]; // the small one may be done first
     told.sort();
     assert_eq!(told, ["alice sent empty, 0 B", "alice sent photo.jpg, 684 KiB"]);
@@ -245,7 +245,7 @@ fn a_terminal_sees_one_line_that_is_drawn_anew() {
 fn a_chat_sends_a_file_and_goes_on() {
     let site = Site::open("chat");
     let bob = site.bob();
-    site.file("my photo.jpg", &[1; 100_000]);
+    site.file("my photo.jpg", &vec![1; 100_000]);
     let client = cargo_bin!("client").display().to_string();
     let folder = site.folder.display();
     let shell = format!("cd {folder} && {client} --server {} --name alice", site.address);

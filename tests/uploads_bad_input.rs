@@ -184,7 +184,7 @@ fn all_streams_opened_and_nothing_sent() {
     let place = Place::new();
     let site = place.open(|settings| {
         settings.uploads.streams = 4;
-        settings.uploads.idle_time = std::time::Duration::from_millis(200);
+        settings.uploads.idle_time = std::time::Duration::from_secs(1);
     });
     let chat = Chat::start(&site);
     let mut mallory = Raw::join(site.addr(), "mallory");

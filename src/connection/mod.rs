@@ -104,6 +104,8 @@ struct Core {
     beats: Bell,
     /// Rung for the thread that sends what nobody waits for.
     uploading: Bell,
+    /// Rung when the writer's role is given back.
+    written: Bell,
     /// Rung when a thread of the connection's own has ended.
     done: Bell,
 }
@@ -150,6 +152,7 @@ impl Connection {
             room: Bell::default(),
             beats: Bell::default(),
             uploading: Bell::default(),
+            written: Bell::default(),
             done: Bell::default(),
         };
         Self { core: Arc::new(core), keeper: None }

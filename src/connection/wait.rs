@@ -17,7 +17,7 @@ use super::write::OUTGOING_MAX;
 use crate::client_session::ClientSession;
 use crate::error::{Error, Waiting};
 use crate::frame::Framer;
-use crate::transport::{Transport, is_timeout};
+use crate::transport::{Transport, WRITE_WAIT, is_timeout};
 
 /// How long a server that does not read but has something to say is only listened to, before the
 /// next try to write: long enough to leave most of the time for reading, since a try may take
@@ -282,6 +282,10 @@ impl Core {
                 true
             }
             end => {
+                if state.writer == Writer::Busy {
+                    // The system tells of a reset once, and it may be the writer that is told.
+                    state = self.written.wait(state, Some(WRITE_WAIT));
+                }
                 let cause = state.write_error.take().or(end.err());
                 let now = state.last_read;
                 state.session.lost(cause, now);

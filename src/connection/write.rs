@@ -159,6 +159,7 @@ impl Core {
 
     fn release_writer(&self, state: &mut State, writer: Writer) {
         state.writer = writer;
+        self.written.ring_all();
         if state.session.outgoing.len() > OUTGOING_MAX {
             self.room.ring_one(); // to go on writing
         }

@@ -45,7 +45,8 @@ impl Hub {
         if core.cut_off.is_some() || without_session >= core.rules.handshaking {
             return None;
         }
-        let id = LinkId(core.links.insert(Link::new(peer, at.now)));
+        core.connections += 1;
+        let id = LinkId(core.links.insert(Link::new(peer, core.connections, at.now)));
         core.set_deadline(id, at.now + core.rules.handshake_time);
         Some(id)
     }
@@ -125,6 +126,9 @@ impl Hub {
         core.names.insert(folded, session);
         core.keys.insert(key, session);
         let Some(link) = core.links.get_mut(id.0) else { return Ok(()) };
+        if let Some(session) = core.sessions.get_mut(session) {
+            session.newest = link.number;
+        }
         link.session = session;
         link.stage = Stage::Joining;
         link.deadline = None;

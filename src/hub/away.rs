@@ -60,11 +60,7 @@ impl Hub {
         let until = at.now + grace;
         session.away = Some(Away { until, reason, peer: link.peer.clone() });
         let (peer, name) = (link.peer.to_string(), session.name.clone());
-        core.reports.push(match core.cut_off {
-            None => Report::Away { peer, name, loss, grace },
-            // It lives on for whoever has the records; for who runs this server it is over.
-            Some(_) => Report::Left { peer, name, reason },
-        });
+        core.reports.push(Report::Away { peer, name, loss, grace });
         core.alarms.note(until, core.away.first().map(|(until, _)| *until));
         core.away.insert((until, session_id));
         core.streams_lost(session_id);
@@ -103,6 +99,11 @@ impl Hub {
     ) -> Option<Result<(), Violation>> {
         let session_id = self.core.keys.get(&key).copied()?;
         let session = self.core.sessions.get(session_id)?;
+        if self.core.links.get(id.0)?.number < session.newest {
+            // An attempt that its client has given up: it must not put out the one that succeeded.
+            let words = "the session goes on over a newer connection";
+            return Some(Err(Violation::new(ErrorCode::HandshakeTimedOut, words)));
+        }
         let (old, may_resume) = (session.link, session.may_resume());
         let leaves = self.core.links.get(old.0).is_some_and(Link::is_leaving_for_good);
         if leaves {
@@ -138,6 +139,7 @@ impl Hub {
             core.away.remove(&(away.until, session_id));
         }
         session.link = id;
+        session.newest = link.number;
         session.begin_anew();
         let head = log.last_seq();
         let from = received.min(head).max(session.begins_behind);

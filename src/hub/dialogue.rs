@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::link::{Blocked, LinkId, Stage};
+use super::link::{Blocked, Link, LinkId, Stage};
 use super::playing::Move;
 use super::room::{Message, Refusal, Room};
 use super::session::Numbered;
@@ -245,13 +245,11 @@ impl Core {
 
     /// Whether more may be taken from a client, for what it is owed already.
     pub(super) fn may_owe(&mut self, id: LinkId, at: Moment) -> bool {
-        let (owed, bound) = self.links.get(id.0).map_or((0, 0), |link| {
-            (link.owed.len() + link.owed_in_flight, OWED_MAX + link.allowance)
-        });
-        if owed > bound {
+        let debt = self.links.get(id.0).map_or(0, Link::debt);
+        if debt > OWED_MAX {
             self.block(id, Blocked::Owed, at);
         }
-        owed <= bound
+        debt <= OWED_MAX
     }
 
     /// Remembers since when a frame has begun that is not whole yet.

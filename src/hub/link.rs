@@ -85,6 +85,8 @@ pub(super) enum Blocked {
 pub(super) struct Link {
     /// The address, for reports.
     pub(super) peer: Box<str>,
+    /// Connections are numbered in the order in which they were accepted.
+    pub(super) number: u64,
     pub(super) stage: Stage,
     pub(super) session: SessionId,
     /// Why the session ends if the connection ends now.
@@ -133,9 +135,10 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(peer: &str, now: Instant) -> Self {
+    pub(super) fn new(peer: &str, number: u64, now: Instant) -> Self {
         Self {
             peer: peer.into(),
+            number,
             stage: Stage::Greeting,
             session: 0,
             reason: Reason::Lost,
@@ -196,6 +199,11 @@ impl Link {
     /// Whether records that it has not taken yet must stay in the log.
     pub(super) fn holds_log(&self) -> bool {
         self.takes_records() && self.service != Service::Idle
+    }
+
+    /// What it is owed outside the log and its bound counts, in bytes.
+    pub(super) fn debt(&self) -> usize {
+        (self.owed.len() + self.owed_in_flight).saturating_sub(self.allowance)
     }
 
     /// Whether a record was sent to it only in part.

@@ -175,6 +175,8 @@ struct Core {
     mode: Mode,
     ledger: Ledger,
     links: Slots<Link>,
+    /// How many connections there have been.
+    connections: u64,
     sessions: Slots<Session>,
     /// Folded name to session.
     names: HashMap<String, SessionId>,
@@ -220,6 +222,7 @@ impl Hub {
             mode: handler.mode(),
             ledger: Ledger::new(log, commit),
             links: Slots::new(),
+            connections: 0,
             sessions: Slots::new(),
             names: HashMap::new(),
             keys: HashMap::new(),
@@ -282,6 +285,17 @@ impl Hub {
     /// How many connections there are, in whatever stage.
     pub fn links(&self) -> usize {
         self.core.links.len()
+    }
+
+    /// The log, to look at.
+    pub fn log(&self) -> &Log {
+        &self.core.ledger.log
+    }
+
+    /// How many bytes a client is owed outside the log, beside what is owed from the start of a
+    /// connection; what is being written to it included.
+    pub fn debt(&self, id: LinkId) -> usize {
+        self.core.links.get(id.0).map_or(0, Link::debt)
     }
 
     /// The records that wait to be committed ([`Commit::Later`]), oldest first.

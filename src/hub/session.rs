@@ -43,6 +43,8 @@ pub(super) struct Session {
     pub(super) key: SessionKey,
     /// The connection that it talks through; none of that name while it is away.
     pub(super) link: LinkId,
+    /// The number of that connection, or of the one that it had last.
+    pub(super) newest: u64,
     pub(super) away: Option<Away>,
     /// What it sends as streams; none before the first.
     pub(super) streams: Option<Box<Streams>>,
@@ -71,6 +73,7 @@ impl Session {
             timezone,
             key,
             link: LinkId::default(),
+            newest: 0,
             away: None,
             streams: None,
             begins_behind: 0,

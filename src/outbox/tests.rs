@@ -59,6 +59,16 @@ fn fates(outbox: &Outbox) -> String {
 }
 
 #[test]
+fn a_refusal_too_proves_that_the_server_has_what_came_before() {
+    let mut outbox = with_messages(3);
+    assert_eq!(outbox.refuse(2, StatusCode::NotUtf8, ""), Ok(Some(Receipt(2))));
+    assert_eq!((sent_again(&mut outbox), outbox.unsettled(Receipt(3))), (vec![3], 2));
+    assert_eq!(outbox.refuse(3, StatusCode::NotUtf8, ""), Ok(Some(Receipt(3))));
+    assert_eq!((outbox.kept_bytes(), outbox.unsettled(Receipt(3))), (0, 1));
+    assert!(outbox.resume(2).is_err(), "it has seen 3");
+}
+
+#[test]
 fn a_status_0_covers_all_that_was_not_refused() {
     let mut outbox = with_messages(6);
     assert_eq!(outbox.refuse(2, StatusCode::NotUtf8, "byte 3"), Ok(Some(Receipt(2))));
@@ -142,9 +152,9 @@ fn messages_are_kept_until_the_server_has_them() {
     assert_eq!(one, 4 + 1 + 8 + 2);
     outbox.accept(2).expect("legal");
     outbox.refuse(3, StatusCode::Refused, "").expect("legal");
-    assert_eq!(outbox.kept_bytes(), 4 * one, "a refused one may stay");
+    assert_eq!(outbox.kept_bytes(), 3 * one, "the server has a refused one");
     outbox.accept(2).expect("a repeat");
-    assert_eq!(outbox.kept_bytes(), 4 * one);
+    assert_eq!(outbox.kept_bytes(), 3 * one);
     outbox.resume(5).expect("sense");
     assert_eq!(outbox.kept_bytes(), one);
     assert_eq!(fates(&outbox), "aar...", "seen is no fate");

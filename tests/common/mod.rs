@@ -7,6 +7,7 @@
 
 pub(crate) mod chat;
 pub(crate) mod game;
+pub(crate) mod program;
 pub(crate) mod raw;
 pub(crate) mod upload;
 

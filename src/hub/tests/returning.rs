@@ -22,9 +22,13 @@ pub(super) fn key(number: u8) -> SessionKey {
 /// A client that shows the key of a session.
 pub(super) fn come_back(bench: &mut Bench, session: SessionKey, received: u64) -> LinkId {
     let id = bench.connect();
+    ask_for(bench, id, session, received);
+    id
+}
+
+fn ask_for(bench: &mut Bench, id: LinkId, session: SessionKey, received: u64) {
     let (name, timezone, token) = ("ignored", "", Token(""));
     bench.say(id, &Frame::Init { version: VERSION, session, received, name, timezone, token });
-    id
 }
 
 /// What InitAck says: resumed, gap, seen, head, missed.
@@ -180,6 +184,26 @@ fn a_newer_connection_replaces_the_older_one() {
     assert_eq!(bench.heard_lines(alice), ["bob: in time", "status 1 0"]);
     assert_eq!(bench.heard_lines(new)[2..], ["status 1 0", "alice: heard"]);
     assert!(!bench.reports.iter().any(|r| matches!(r, Report::Away { .. } | Report::Left { .. })));
+}
+
+/// A server that was stopped finds all attempts of a client at once, and reads them in any order.
+#[test]
+fn an_attempt_that_was_given_up_does_not_replace_the_one_behind_it() {
+    let mut bench = Bench::new(keeping());
+    let (alice, old) = (bench.join("alice"), bench.join("bob"));
+    bench.heard(alice);
+    let [early, late, last] = [(); 3].map(|()| bench.connect());
+    ask_for(&mut bench, late, key(2), 2);
+    bench.heard(late);
+    ask_for(&mut bench, early, key(2), 2);
+    assert_eq!(bench.heard_lines(early), ["error 10"]);
+    bench.say(late, &text(1, "still here"));
+    assert_eq!(bench.heard_lines(late), ["status 1 0"]);
+    assert_eq!(bench.heard_lines(old), ["terminate 4"]);
+    bench.hang_up(late);
+    ask_for(&mut bench, last, key(2), 2);
+    assert!(ack(&bench.heard(last)[0]).0, "the last one goes on");
+    assert_eq!(bench.heard_lines(alice), ["bob: still here"]);
 }
 
 /// The end that a client chose is no loss; other ends are.

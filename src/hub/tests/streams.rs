@@ -233,6 +233,20 @@ fn a_session_that_ends_has_its_parts_removed_and_its_whole_files_stored() {
 }
 
 #[test]
+fn the_end_of_the_server_is_that_of_all_sessions() {
+    let (mut bench, alice, bob) = two(keeping());
+    for id in [alice, bob] {
+        bench.say(id, &open(1, None));
+        bench.say(id, &open(2, 0));
+        bench.say(id, &end(2, 0));
+        bench.hang_up(id);
+    }
+    jobs(&mut bench);
+    bench.hub.close_streams();
+    assert_eq!(jobs(&mut bench), ["remove 1", "alice leaves", "remove 1", "bob leaves"]);
+}
+
+#[test]
 fn what_fails_after_its_session_is_over_is_reported_and_forgotten() {
     let (mut bench, alice, bob) = two(rules());
     bench.say(alice, &open(1, 5));

@@ -244,12 +244,11 @@ impl Shared {
             match (deed, &mut turn.part) {
                 (Deed::Create { name }, _) => {
                     let mut folder = lock(&turn.folder);
-                    let held = folder.open(store, upload.session)?;
-                    turn.part = Some(Part::create(store, &folder, upload, name)?);
-                    drop(folder);
-                    if let Some(bytes) = held {
+                    if let Some(bytes) = folder.open(store, upload.session)? {
+                        // Before anyone goes on in there.
                         self.tell_hub(|hub, at| hub.measured(upload.session, bytes, at));
                     }
+                    turn.part = Some(Part::create(store, &folder, upload, name)?);
                 }
                 (Deed::Append { bytes }, Some(part)) => {
                     part.append(&bytes)?;

@@ -1,0 +1,286 @@
+//! The log: what is in it, who is entitled to it, and that each gets exactly that, in order.
+
+use tcpkit::event::Event;
+use tcpkit::hub::{Draft, Proposal};
+use tcpkit::log::SessionId;
+use tcpkit::message::Reason;
+
+use super::notes::Note;
+use super::sessions::Session;
+use crate::body::{self, Tag};
+use crate::network::Way;
+use crate::trace;
+use crate::world::World;
+
+/// What a record says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    Text(Tag),
+    Bytes(Tag),
+    Direct(Tag),
+    Joined,
+    Left(Reason),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Record {
+    /// The session that it comes from.
+    pub(crate) origin: usize,
+    /// The only session that gets it; none: all others do. A session that never came to be is none
+    /// of the known ones.
+    pub(crate) only: Option<usize>,
+    pub(crate) what: What,
+}
+
+/// A message that was taken and is not committed: from which session, to which one, or which name.
+#[derive(Debug)]
+pub(crate) struct Proposed {
+    tag: Tag,
+    is_text: bool,
+    origin: usize,
+    to: Option<Result<usize, String>>,
+}
+
+/// What a server may owe a client outside the log.
+const OWED_MAX: usize = 64 * 1024;
+/// Stands for a session that the oracle has never met.
+const NOBODY: usize = usize::MAX;
+
+impl Record {
+    fn is_for(&self, session: usize) -> bool {
+        self.only.map_or(self.origin != session, |only| only == session)
+    }
+}
+
+impl World {
+    /// Takes in what the server's program has seen.
+    pub(crate) fn take_notes(&mut self) {
+        let notes = std::mem::take(&mut *self.oracle.notes.lock().expect("one thread"));
+        for note in notes {
+            match note {
+                Note::Joined { name, members } => self.note_joined(name, members),
+                Note::Left { name, reason, members } => {
+                    let Some(session) = self.session_of(&name) else { continue };
+                    self.oracle.sessions[session].has_ended = true;
+                    if !self.plan.commits_later && members <= self.plan.rules.announce {
+                        let what = What::Left(reason);
+                        self.oracle.log().push(Record { origin: session, only: None, what });
+                    }
+                }
+                Note::Message { from, to, is_text, tag, is_taken } => {
+                    self.note_message(&from, to, is_text, tag, is_taken);
+                }
+            }
+        }
+    }
+
+    fn note_joined(&mut self, name: String, members: usize) {
+        let known = self.session_of(&name);
+        let is_new = |session: &usize| self.oracle.sessions[*session].client.is_none();
+        assert!(known.is_none_or(|known| is_new(&known)), "two sessions are called {name}");
+        let session = known.unwrap_or_else(|| self.add_session(name));
+        if !self.plan.commits_later && members <= self.plan.rules.announce {
+            let what = What::Joined;
+            self.oracle.log().push(Record { origin: session, only: None, what });
+        }
+    }
+
+    fn add_session(&mut self, name: String) -> usize {
+        let epoch = self.oracle.epoch();
+        self.oracle.sessions.push(Session::new(name, epoch));
+        self.oracle.sessions.len() - 1
+    }
+
+    /// The session that bears a name now.
+    pub(crate) fn session_of(&self, name: &str) -> Option<usize> {
+        let bears =
+            |session: &Session| !session.has_ended && session.name.eq_ignore_ascii_case(name);
+        self.oracle.sessions.iter().rposition(bears)
+    }
+
+    fn note_message(&mut self, from: &str, to: Option<String>, is_text: bool, tag: Tag, ok: bool) {
+        let origin = self.session_of(from).expect("only members speak");
+        let session = &self.oracle.sessions[origin];
+        assert_eq!(session.wire, self.oracle.speaking, "taken from an old connection: {tag:?}");
+        assert_eq!(session.client, Some(tag.client), "taken from somebody else");
+        let recipient = to.as_ref().map(|name| self.session_of(name));
+        if let Some(recipient) = recipient {
+            let has_one = recipient.is_some_and(|recipient| recipient != origin);
+            let is_sure = !self.plan.commits_later;
+            assert!(!is_sure || has_one == ok, "{tag:?} to {to:?}: {recipient:?}, but {ok}");
+            let is_absent = |session: usize| self.oracle.sessions[session].away_since.is_some();
+            let absent = ok && recipient.is_some_and(is_absent);
+            self.coverage.directs_to_absent += u64::from(absent);
+        }
+        if !ok {
+            return;
+        }
+        trace!(self, ("server"), "takes {}.{} from {from}", tag.client, tag.receipt);
+        if self.plan.commits_later {
+            // One that is about to be welcome is only known by its name yet.
+            let to = to.map(|name| recipient.flatten().ok_or(name));
+            self.oracle.proposed.push(Proposed { tag, is_text, origin, to });
+            return;
+        }
+        self.log_message(tag, is_text, origin, recipient.map(|to| to.unwrap_or(NOBODY)));
+    }
+
+    fn log_message(&mut self, tag: Tag, is_text: bool, origin: usize, only: Option<usize>) {
+        let what = match (is_text, only) {
+            (true, None) => What::Text(tag),
+            (true, Some(_)) => What::Direct(tag),
+            (false, _) => What::Bytes(tag),
+        };
+        self.oracle.log().push(Record { origin, only, what });
+        let fates = &mut self.clients[tag.client].fates;
+        fates.log(tag.receipt);
+        let last = &mut self.oracle.sessions[origin].last_logged;
+        assert!(tag.receipt > *last, "{tag:?} is logged behind {last}");
+        *last = tag.receipt;
+    }
+
+    /// The shell commits records.
+    pub(crate) fn log_commits(&mut self, group: &[Proposal<'static>]) {
+        for record in group {
+            match &record.draft {
+                Draft::Joined { name } => {
+                    // Of two that bear a name, the one that is told later was lost before.
+                    let is_late = self.session_of(name).is_some();
+                    let session = self.add_session(name.to_string());
+                    let it = &mut self.oracle.sessions[session];
+                    (it.id, it.has_ended) = (Some(record.session), is_late);
+                    let what = What::Joined;
+                    self.oracle.log().push(Record { origin: session, only: None, what });
+                }
+                Draft::Left { name, reason } => {
+                    let session = self.session_that_left(record.session, name);
+                    if let Some(session) = self.oracle.sessions.get_mut(session) {
+                        (session.has_ended, session.left_is_logged) = (true, true);
+                    }
+                    let what = What::Left(*reason);
+                    self.oracle.log().push(Record { origin: session, only: None, what });
+                }
+                Draft::Text { body, .. } | Draft::Direct { body, .. } => {
+                    self.log_commit(body.as_bytes());
+                }
+                Draft::Bytes { body, .. } => self.log_commit(body),
+                Draft::TurnEnded { .. } | Draft::Uploaded { .. } => {}
+            }
+        }
+    }
+
+    /// The session of that id; one whose Joined was not told is known by its name.
+    fn session_that_left(&self, id: SessionId, name: &str) -> usize {
+        let sessions = &self.oracle.sessions;
+        let epoch = self.oracle.logs.len() - 1;
+        let has_id = |session: &Session| session.id == Some(id) && session.epoch == epoch;
+        let by_id = sessions.iter().rposition(has_id);
+        let is_it = |session: &Session| {
+            let is_over = session.has_ended && session.epoch == epoch;
+            is_over && session.id.is_none() && session.name == name
+        };
+        by_id.or_else(|| sessions.iter().rposition(is_it)).unwrap_or(NOBODY)
+    }
+
+    fn log_commit(&mut self, body: &[u8]) {
+        let (tag, _) = body::read(body).expect("a whole body");
+        let index = self.oracle.proposed.iter().position(|proposed| proposed.tag == tag);
+        let index = index.expect("only what was taken is committed");
+        let Proposed { is_text, origin, to, .. } = self.oracle.proposed.remove(index);
+        let find = |name: String| self.session_of(&name).unwrap_or(NOBODY);
+        let only = to.map(|to| to.unwrap_or_else(find));
+        self.log_message(tag, is_text, origin, only);
+    }
+
+    /// Up to where a new session is past the log: behind it lie the latest records for it.
+    pub(crate) fn beginning(&mut self, session: usize, oldest: u64) -> u64 {
+        let history = self.plan.rules.history;
+        let log = self.oracle.log();
+        let (mut seq, mut begins, mut found) = (log.len() as u64, log.len() as u64, 0);
+        while seq >= oldest && seq > 0 && found < history {
+            if log[seq as usize - 1].is_for(session) {
+                (begins, found) = (seq - 1, found + 1);
+            }
+            seq -= 1;
+        }
+        self.coverage.histories += u64::from(found > 0);
+        begins
+    }
+
+    /// How many records behind `from` and before `until` are for a session.
+    pub(crate) fn count_for(&self, session: usize, from: u64, until: u64) -> u64 {
+        let log = &self.oracle.logs[self.oracle.sessions[session].epoch];
+        let until = until.min(log.len() as u64 + 1);
+        let (from, until) = (from as usize, until as usize - 1);
+        if from >= until {
+            return 0;
+        }
+        log[from..until].iter().filter(|record| record.is_for(session)).count() as u64
+    }
+
+    /// A client hands a record to its user: it must be the next one that is for it.
+    pub(crate) fn note_record(&mut self, client: usize, event: &Event) {
+        let Some(seq) = event.seq() else { return };
+        let session = self.clients[client].fates.session.expect("records come in a session");
+        let cursor = self.clients[client].fates.cursor;
+        let log = &self.oracle.logs[self.oracle.sessions[session].epoch];
+        let record = log.get(seq as usize - 1).copied();
+        let record = record.unwrap_or_else(|| panic!("record {seq} is not in the log: {event:?}"));
+        assert!(record.is_for(session), "record {seq} is not for client {client}: {record:?}");
+        assert!(seq > cursor, "record {seq} comes again, or was told to be missed");
+        let skipped = self.count_for(session, cursor, seq);
+        assert_eq!(
+            skipped, 0,
+            "{skipped} records before {seq}, behind {cursor}, are skipped by client {client}"
+        );
+        self.check_content(&record, event);
+        let fates = &mut self.clients[client].fates;
+        (fates.cursor, fates.last) = (seq, seq);
+        self.coverage.delivered += 1;
+        trace!(self, ("client {client}"), "gets {seq}: {:?}", record.what);
+    }
+
+    fn check_content(&self, record: &Record, event: &Event) {
+        let from_log = self.oracle.sessions.get(record.origin).map(|session| &session.name);
+        let (name, what) = match event {
+            Event::Text { from, body, .. } => (from, self.tag(body.as_bytes()).map(What::Text)),
+            Event::Bytes { from, body, .. } => (from, self.tag(body).map(What::Bytes)),
+            Event::Direct { from, body, .. } => (from, self.tag(body.as_bytes()).map(What::Direct)),
+            Event::Joined { name, .. } => (name, Some(What::Joined)),
+            Event::Left { name, reason, .. } => (name, Some(What::Left(*reason))),
+            other => panic!("no record: {other:?}"),
+        };
+        let seq = event.seq();
+        assert_eq!(what, Some(record.what), "record {seq:?} is something else in the log");
+        assert!(from_log.is_none_or(|from| from == name), "record {seq:?} is from {from_log:?}");
+    }
+
+    /// The tag of a body that is whole and right to the last byte.
+    fn tag(&self, body: &[u8]) -> Option<Tag> {
+        let (tag, _) = body::read(body)?;
+        let message = self.clients.get(tag.client)?.fates.messages.get(tag.receipt as usize - 1)?;
+        (message.size == body.len()).then_some(tag)
+    }
+
+    /// The reader of a connection has taken what had come.
+    pub(crate) fn note_taken(
+        &mut self,
+        wire: usize,
+        id: tcpkit::hub::LinkId,
+        taken: tcpkit::hub::Taken,
+    ) {
+        use tcpkit::hub::Taken;
+        match taken {
+            Taken::All => {}
+            Taken::Blocked => {
+                let debt = self.server.hub.as_ref().map_or(0, |hub| hub.debt(id));
+                let by_debt = debt > OWED_MAX;
+                self.coverage.blocked_by_debt += u64::from(by_debt);
+                self.coverage.blocked_by_log += u64::from(!by_debt);
+                self.wires[wire].server_heart.stop();
+                self.expect(wire, Way::Up);
+            }
+            Taken::Over => self.wires[wire].server_heart.stop(),
+        }
+    }
+}

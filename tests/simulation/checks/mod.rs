@@ -1,0 +1,62 @@
+//! What must be true: the oracle. It learns what the server has taken from the server's own
+//! program, and holds everything that anybody is told against that. One concern a file: `log` what
+//! is delivered, `sessions` how long they last, `fates` what senders are told, `heart` the
+//! heartbeats, `rest` that all comes to rest once the faults stop.
+
+pub(crate) mod fates;
+pub(crate) mod heart;
+pub(crate) mod log;
+pub(crate) mod notes;
+pub(crate) mod rest;
+pub(crate) mod sessions;
+
+use log::{Proposed, Record};
+use notes::Notes;
+use sessions::Session;
+
+#[derive(Default)]
+pub(crate) struct Oracle {
+    pub(crate) notes: Notes,
+    /// The server's log, and those of servers before it: record `seq` is at `seq - 1`.
+    pub(crate) logs: Vec<Vec<Record>>,
+    /// All that ever were.
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) proposed: Vec<Proposed>,
+    /// The connection that the server is listening to.
+    pub(crate) speaking: Option<usize>,
+}
+
+impl Oracle {
+    pub(crate) fn log(&mut self) -> &mut Vec<Record> {
+        if self.logs.is_empty() {
+            self.logs.push(Vec::new());
+        }
+        self.logs.last_mut().expect("there is one")
+    }
+
+    /// The server is gone, and its sessions with it.
+    pub(crate) fn end_epoch(&mut self) {
+        self.proposed.clear();
+        for session in &mut self.sessions {
+            session.has_ended = true;
+            session.is_judged = true;
+        }
+    }
+
+    /// Whoever is not welcomed when its Joined is committed was lost before.
+    pub(crate) fn forget_unwelcome(&mut self) {
+        for session in self.sessions.iter_mut().filter(|session| session.client.is_none()) {
+            session.has_ended = true;
+        }
+    }
+
+    pub(crate) fn begin_epoch(&mut self) {
+        self.log();
+        self.logs.push(Vec::new());
+    }
+
+    pub(crate) fn epoch(&mut self) -> usize {
+        self.log();
+        self.logs.len() - 1
+    }
+}
