@@ -132,6 +132,32 @@ fn a_silent_server_is_dead_in_time_whoever_waits_for_it() {
     }
 }
 
+/// The thread that waits for an event reads the Pong; the one that sends the Pings has to learn it.
+#[test]
+fn the_next_ping_is_in_time_whoever_reads_the_pong() {
+    let unit = Duration::from_millis(20);
+    let rhythm =
+        Rhythm { data_threshold: unit, interval: unit, threshold: 100 * unit, additional_tries: 0 };
+    let (connection, mut peer) = connection(rhythm, None);
+    std::thread::scope(|scope| {
+        let receiver = scope.spawn(|| connection.recv());
+        let ping = |frame: &Frame<'_>| match frame {
+            Frame::Ping { nonce } => Some(*nonce),
+            _ => None,
+        };
+        let start = Instant::now();
+        for _ in 0..10 {
+            let nonce = peer.await_frame(ping).expect("a Ping");
+            peer.say(&Frame::Pong { nonce });
+        }
+        // Left to its other alarms, the thread would come to each of them half a second late.
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        let detail = "".into();
+        peer.say(&Frame::Terminate { reason: Reason::Done, retry_after_ms: 0, detail });
+        assert!(matches!(receiver.join().expect("no panic"), Ok(None)));
+    });
+}
+
 #[test]
 fn a_silent_client_is_dead_and_one_that_answers_is_not() {
     let mut settings = Settings::default();
@@ -144,7 +170,7 @@ fn a_silent_client_is_dead_and_one_that_answers_is_not() {
     let server = Server::builder().settings(settings).bind("127.0.0.1:0").expect("a port");
     let server = server.spawn().expect("a server");
     let address = server.addr().to_string();
-    // Longer than the server's: it is the server that is quicker to ask.
+    // It asks as well, and is answered: only the one that is silent is dead.
     let builder = Connection::builder().name("alive").heartbeat(rhythm(40));
     let alive = builder.connect(&address).expect("a connection");
     let mut dead = Peer::new(TcpStream::connect(&address).expect("a connection"));

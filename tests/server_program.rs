@@ -166,6 +166,8 @@ fn the_printed_configuration_tells_origins_and_can_be_read_again() {
     ] {
         assert!(lines.iter().any(|other| other == line), "{line}:\n{printed}");
     }
+    let worst_case = "# a dead peer is noticed after 60s at the latest\n\n[reconnect]";
+    assert!(printed.contains(worst_case), "{printed}");
 
     write("printed.ini", printed.as_bytes());
     server(&["--config", "printed.ini", "--check-config"]).assert().code(0).stderr("");

@@ -271,6 +271,7 @@ impl Core {
         }
         state.last_read = Instant::now();
         let (answers, was_open) = (state.session.answers(), state.session.is_open());
+        let was_beating = state.session.is_beating();
         let came = match result {
             Ok(0) if was_shut => false,
             Err(error) if was_shut || is_timeout(&error) => false,
@@ -293,6 +294,9 @@ impl Core {
             }
         };
         self.note_loss(&mut state);
+        if was_beating && !state.session.is_beating() {
+            self.beats.ring_all(); // the next heartbeat may be due earlier than this one's end
+        }
         if state.session.is_open() && !was_open {
             self.ring_everyone(); // the keeper, and those who have something to send
         } else {

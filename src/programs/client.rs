@@ -71,8 +71,16 @@ static PROGRAM: Program = Program {
             takes: "",
             help: "On a server in mode turn: make the move NAME:NUMBER in each turn of its own",
             flags: &[
-                Flag::value("start", "N", "The first number; by default that of its seat"),
-                Flag::value("step", "N", "How far it goes on; by default the number of seats"),
+                Flag::value(
+                    "start",
+                    "N",
+                    "The first number; by default how many are there when it comes",
+                ),
+                Flag::value(
+                    "step",
+                    "N",
+                    "How far it goes on; by default the turns since its last move",
+                ),
                 Flag::value("every", "DURATION", "Move no sooner than this after the last; 1 s"),
                 Flag::value("count", "N", "End after N moves, each confirmed"),
             ],

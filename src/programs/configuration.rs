@@ -1,6 +1,7 @@
 //! Puts the configuration of a program together: defaults, file, environment, command line.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 use std::{env, fs};
 
 use super::output::{Failure, plain, tell};
@@ -37,12 +38,20 @@ pub(super) fn load(arguments: &Arguments) -> Result<Layers, Failure> {
 
 /// What `--print-config` prints: every setting, and what the heartbeat's four come to.
 pub(super) fn printed(layers: &Layers, settings: &Settings) -> String {
-    let latest = format_duration(Rhythm::from(&settings.heartbeat).worst_case());
+    let latest = shown_duration(Rhythm::from(&settings.heartbeat).worst_case());
     let mut text = layers.print_config();
     let line = format!("# a dead peer is noticed after {latest} at the latest\n");
-    let end = text.find("\n[relay]").map_or(text.len(), |end| end);
+    let section = text.find("[heartbeat]").unwrap_or(text.len());
+    let end = text[section..].find("\n[").map_or(text.len(), |end| section + end);
     text.insert_str(end, &line);
     text
+}
+
+/// A duration for people: with a unit also where `config.ini` needs none.
+pub(super) fn shown_duration(duration: Duration) -> String {
+    let text = format_duration(duration);
+    let unit = if text.ends_with(|last: char| last.is_ascii_digit()) { "s" } else { "" };
+    text + unit
 }
 
 /// The file that [`load`] reads, if there is one.

@@ -18,7 +18,6 @@ use crate::message::Mode;
 use crate::report::Report;
 use crate::server::{Server, ServerHandle};
 use crate::settings::{Colour, Level, Settings};
-use crate::units::format_duration;
 
 static PROGRAM: Program = Program {
     name: "server",
@@ -134,12 +133,11 @@ fn ready_text(addr: SocketAddr, settings: &Settings, file: Option<&str>, guarded
     let version = env!("CARGO_PKG_VERSION");
     let config = file.unwrap_or("defaults");
     let mut text = format!("tcpkit {version} listening on {addr}\n");
-    let silence = format_duration(settings.heartbeat.data_threshold);
+    let silence = configuration::shown_duration(settings.heartbeat.data_threshold);
     let mode = settings.server.mode.to_string();
-    let unit = if silence.ends_with(|last: char| last.is_ascii_digit()) { "s" } else { "" };
     let _ = writeln!(
         text,
-        "  mode    {mode:<11} config  {config} (heartbeat after {silence}{unit} of silence)"
+        "  mode    {mode:<11} config  {config} (heartbeat after {silence} of silence)"
     );
     let mut options = if addr.port() == 5001 { String::new() } else { format!("--server {addr} ") };
     if guarded {

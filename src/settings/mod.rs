@@ -157,7 +157,7 @@ settings! {
         most: Duration as Time = Duration::from_secs(15), MILLISECOND..=24 * HOUR;
         /// After so many attempts without success it is given up; 0: never.
         attempts: usize as Count = 0, 0..=1_000_000;
-        /// After so long without success it is given up; up to 365d, 0: never.
+        /// After so long without success it is given up; up to 365d, 0: never (a script: 1m).
         give_up_after: Duration as Time = Duration::ZERO, Duration::ZERO..=365 * 24 * HOUR;
     }
     /// What the server keeps of a client that it lost.
