@@ -17,7 +17,7 @@ use tcpkit::settings::{OnTimeout, Settings};
 use tcpkit::{Connection, Event, Fate};
 
 /// Long enough for a good player on a busy machine.
-const DEADLINE: Duration = Duration::from_millis(300);
+const DEADLINE: Duration = Duration::from_secs(1);
 
 fn table(change: impl FnOnce(&mut Settings)) -> Site {
     Site::with(settings(|settings| {
