@@ -239,7 +239,7 @@ impl Core {
     /// With both roles at hand and a server that does not read: takes what it sends, and if there
     /// is nothing, waits for room.
     pub(super) fn read_or_push<'a>(&'a self, state: Guard<'a>) -> Guard<'a> {
-        if state.session.outgoing.len() > 2 * OUTGOING_MAX {
+        if state.session.outgoing.len() > 2 * OUTGOING_MAX + state.session.kept_bytes() {
             return self.push(state); // a server that asks and never reads gets no more answers
         }
         let (state, came) = self.read(state, Some(Duration::ZERO));
@@ -266,9 +266,6 @@ impl Core {
         let result = transport.read(framer.space(), limit);
         let mut state = self.lock();
         let was_shut = state.reader == Reader::Shut; // by a close that could not wait
-        if !was_shut {
-            state.reader = Reader::Free;
-        }
         state.last_read = Instant::now();
         let (answers, was_open) = (state.session.answers(), state.session.is_open());
         let was_beating = state.session.is_beating();
@@ -293,6 +290,10 @@ impl Core {
                 true
             }
         };
+        // Not before: whoever has the role has the framer.
+        if state.reader == Reader::Busy {
+            state.reader = Reader::Free;
+        }
         self.note_loss(&mut state);
         if was_beating && !state.session.is_beating() {
             self.beats.ring_all(); // the next heartbeat may be due earlier than this one's end

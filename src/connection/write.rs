@@ -26,7 +26,8 @@ use crate::transport::is_timeout;
 
 /// How much may wait to be written before senders wait too: 0.1 s of a network of 100 Mbit/s, and
 /// sixteen times what makes a single write as cheap as it gets. What the writer has in hand comes
-/// on top, so that at most twice this and two frames are held.
+/// on top, so that at most twice this and two frames are held, beside what is sent again after the
+/// connection was lost.
 pub(super) const OUTGOING_MAX: usize = 1 << 20;
 
 /// How much may be sent ahead of its confirmation, where messages are kept to be sent again.

@@ -92,7 +92,7 @@ impl Hub {
                 Ok(None)
             }
             Frame::Init { session, received, name, timezone, token, .. } => {
-                if !same_token(&self.core.rules.token, token.0) {
+                if !same_token(&self.core.rules.token.0, token.0) {
                     let words = if token.0.is_empty() { "no token" } else { "a wrong token" };
                     return Err(Violation::new(ErrorCode::NotAuthorised, words));
                 }

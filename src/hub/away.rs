@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
-use super::link::{Link, LinkId, Stage};
+use super::link::{Account, Link, LinkId, Stage};
 use super::{Core, Hub, Moment};
 use crate::end::Loss;
 use crate::heartbeat::Heartbeat;
@@ -51,6 +51,7 @@ impl Hub {
         if session.link != id {
             return; // it is away already, or goes on elsewhere
         }
+        session.account = Some(link.account);
         let (grace, reason) = (core.rules.grace, reason_of(loss));
         if grace.is_zero() || link.stage == Stage::Joining {
             self.end_session(session_id, reason, at);
@@ -127,6 +128,11 @@ impl Hub {
         let detail = Cow::Borrowed("");
         let frame = Frame::Terminate { reason: Reason::Replaced, retry_after_ms: 0, detail };
         self.core.say_last(old, Some(&frame.to_bytes()), at);
+        let Some(link) = self.core.links.get(old.0) else { return };
+        let account = link.account;
+        if let Some(session) = self.core.sessions.get_mut(link.session) {
+            session.account = Some(account);
+        }
     }
 
     /// Connects a session to its new connection, and tells the client how it stands.
@@ -146,6 +152,10 @@ impl Hub {
         let missed = log.missed(session_id, from);
         let gap = if missed > 0 || received > head { FLAG_GAP } else { 0 };
         link.enter(session_id, log.position_behind(from));
+        if let Some(account) = session.account.take() {
+            // To come back is no way to more patience.
+            link.account = Account { start: link.cursor, ..account };
+        }
         link.heartbeat = Some(Heartbeat::new(core.rules.rhythm, at.now));
         core.pressure.floor = core.pressure.floor.min(link.cursor);
         let ack = Frame::InitAck {

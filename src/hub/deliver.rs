@@ -206,6 +206,9 @@ impl Hub {
             link.took_at = at.now;
         }
         let whole = link.settle(order, count);
+        if link.owed.is_empty() {
+            link.allowance = 0; // what was owed from the start has left
+        }
         let lags = !whole && who != Who::Helper;
         if lags {
             link.service = Service::Helped;

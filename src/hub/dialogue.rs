@@ -204,7 +204,9 @@ impl Hub {
             }
             Err(refusal) => self.core.refuse_message(link, session, id, refusal),
         }
-        Ok(true)
+        // A move that comes too late may be what its player is turned out for.
+        let is_move = raw.kind == kind::MOVE;
+        Ok(!is_move || self.core.sessions.get(session).is_some())
     }
 }
 

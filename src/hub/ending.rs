@@ -22,15 +22,16 @@ impl Hub {
     /// The connection is closed: by the peer, by the system, or by the shell. It is forgotten.
     /// `loss` says how, as the system told it.
     pub fn hung_up(&mut self, id: LinkId, loss: Loss, at: Moment) {
+        // First, so that what it made others wait is known when its session is laid aside.
+        self.core.end_service(id);
+        self.core.unblock(id);
+        self.core.relieve(id, at.now);
         let Some(link) = self.core.links.get(id.0) else { return };
         match link.reason {
             Reason::Done => self.end_session_of(id, Reason::Done, at),
             Reason::Lost => self.lose_session(id, loss, at),
             reason => self.lose_session(id, Loss::Terminated(reason), at),
         }
-        self.core.end_service(id);
-        self.core.unblock(id);
-        self.core.relieve(id, at.now);
         self.core.links.remove(id.0);
         self.core.spread();
     }
@@ -38,6 +39,9 @@ impl Hub {
     /// The client says Terminate: what is queued leaves, then TerminateAck.
     pub(super) fn client_terminates(&mut self, id: LinkId, reason: Reason, at: Moment) {
         let Some(link) = self.core.links.get_mut(id.0) else { return };
+        if !matches!(link.stage, Stage::Open | Stage::Asked) {
+            return;
+        }
         link.stage = Stage::Leaving;
         link.last_position = None;
         link.reason = match reason {

@@ -95,7 +95,17 @@ pub struct Rules {
     /// Reports that matter less are not made where they would cost something for each message.
     pub report_level: Level,
     /// The access token that clients must show; empty: none.
-    pub token: String,
+    pub token: Secret,
+}
+
+/// A text that nobody is to see: its `Debug` shows only whether there is one.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "Secret(none)" } else { "Secret(set)" })
+    }
 }
 
 impl Rules {
@@ -128,7 +138,7 @@ impl From<&Settings> for Rules {
             turns: TurnRules::from(turn),
             uploads: UploadRules::from(uploads),
             report_level: log.level,
-            token: String::new(),
+            token: Secret::default(),
         }
     }
 }

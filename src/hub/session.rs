@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::away::Away;
-use super::link::LinkId;
+use super::link::{Account, LinkId};
 use super::streams::Streams;
 use crate::message::{ErrorCode, SessionKey, StatusCode, Violation};
 
@@ -48,6 +48,8 @@ pub(super) struct Session {
     pub(super) away: Option<Away>,
     /// What it sends as streams; none before the first.
     pub(super) streams: Option<Box<Streams>>,
+    /// What it made senders wait over the connection that it had before.
+    pub(super) account: Option<Account>,
     /// Its records begin behind this `seq`.
     pub(super) begins_behind: u64,
     /// The highest id that has come.
@@ -76,6 +78,7 @@ impl Session {
             newest: 0,
             away: None,
             streams: None,
+            account: None,
             begins_behind: 0,
             seen: 0,
             pending: VecDeque::new(),

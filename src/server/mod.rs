@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::hub::{Commit, Echo, Handler, Hub, NewKey, Relay, Rules, Turns};
+use crate::hub::{Commit, Echo, Handler, Hub, NewKey, Relay, Rules, Secret, Turns};
 use crate::message::{Mode, SessionKey};
 use crate::report::Report;
 use crate::settings::Settings;
@@ -118,7 +118,7 @@ impl ServerBuilder {
             _ => Arc::new(Relay),
         });
         let new_key = keys_from_system().map_err(Error::Io)?;
-        let rules = Rules { token: self.token, ..Rules::from(&self.settings) };
+        let rules = Rules { token: Secret(self.token), ..Rules::from(&self.settings) };
         let hub = Hub::new(rules, handler, Commit::AtOnce, new_key);
         let uploads = Uploads::new(&self.settings.uploads);
         let shared = Arc::new(Shared::new(hub, uploads, self.on_report));

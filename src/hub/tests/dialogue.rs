@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use super::harness::{Bench, init, rules, text};
-use crate::hub::{Commit, Draft, Echo, Handler, Message, Proposal, Refusal, Relay, Room, Rules};
+use crate::hub::{
+    Commit, Draft, Echo, Handler, Message, Proposal, Refusal, Relay, Room, Rules, Secret,
+};
 use crate::log::Audience;
 use crate::message::{Frame, SessionKey, StatusCode, Token, VERSION};
 
@@ -135,7 +137,8 @@ fn echo_comes_back_to_its_sender_alone() {
 
 #[test]
 fn tokens_and_limits_decide_who_comes_in() {
-    let mut bench = Bench::new(Rules { token: "open sesame".into(), clients: 1, ..rules() });
+    let mut bench =
+        Bench::new(Rules { token: Secret("open sesame".into()), clients: 1, ..rules() });
     for (token, expected) in [("", "error 7"), ("sesame", "error 7"), ("open sesame", "welcome")] {
         let id = bench.connect();
         let (session, token) = (SessionKey::NEW, Token(token));

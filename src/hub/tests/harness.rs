@@ -213,6 +213,11 @@ impl Bench {
         }
     }
 
+    /// Lets time pass without an alarm, as a timer that is late.
+    pub(super) fn sleep(&mut self, time: Duration) {
+        self.elapsed += time;
+    }
+
     pub(super) fn hang_up(&mut self, id: LinkId) {
         let at = self.at();
         self.hub.hung_up(id, Loss::Closed, at);

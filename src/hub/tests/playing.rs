@@ -272,3 +272,24 @@ fn a_shutdown_gives_no_second_turn() {
     let frames = bench.heard(bob);
     assert!(frames.iter().all(|frame| !show(frame).starts_with("go")));
 }
+
+#[test]
+fn nothing_behind_a_move_that_turns_its_player_out_is_taken() {
+    let rules = TurnRules {
+        deadline: SECOND,
+        on_timeout: OnTimeout::TurnOut,
+        strikes: 1,
+        ..TurnRules::default()
+    };
+    let mut bench = table(rules);
+    let (alice, _) = (bench.join("alice"), bench.join("bob"));
+    bench.heard(alice);
+    // The move is faster than the timer.
+    bench.sleep(Duration::from_millis(1_001));
+    let mut bytes = play(1, 1, "too late").to_bytes();
+    Frame::Ping { nonce: 9 }.encode(&mut bytes);
+    let (reason, detail) = (crate::message::Reason::Done, "".into());
+    Frame::Terminate { reason, retry_after_ms: 0, detail }.encode(&mut bytes);
+    bench.say_bytes(alice, &bytes);
+    assert_eq!(bench.heard_lines(alice), ["terminate 5"]);
+}

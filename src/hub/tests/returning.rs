@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::harness::{Bench, init, rules, show, text};
 use crate::end::Loss;
-use crate::hub::{Commit, LinkId, Relay, Rules, Taken};
+use crate::hub::{Commit, LinkId, Relay, Rules, Secret, Taken};
 use crate::message::{Frame, Reason, SessionKey, Token, VERSION};
 use crate::report::Report;
 
@@ -287,7 +287,7 @@ fn a_full_server_does_not_take_one_back_and_keeps_its_session() {
 
 #[test]
 fn the_token_is_judged_before_the_session() {
-    let mut bench = Bench::new(Rules { token: "secret".into(), ..keeping() });
+    let mut bench = Bench::new(Rules { token: Secret("secret".into()), ..keeping() });
     let id = bench.connect();
     let token = Token("secret");
     let (name, timezone, session) = ("alice", "", SessionKey::NEW);
@@ -353,4 +353,39 @@ fn a_slow_reader_that_was_let_go_comes_back_for_the_rest() {
     let (resumed, gap, .., missed) = ack(&heard[0]);
     assert!(resumed && gap == (missed > 0));
     assert_eq!(missed + heard.len() as u64 - 2, id, "each is sent or counted as missed");
+}
+
+/// Its patience is that of a session, not of a connection.
+#[test]
+fn to_come_back_again_and_again_gives_no_more_patience() {
+    let mut rules = keeping();
+    (rules.frame_max, rules.log_bytes) = (4096, 12 << 10);
+    let mut bench = Bench::new(rules);
+    let (alice, mut slow) = (bench.join("alice"), bench.join("slow"));
+    let (mut id, mut blocked, mut returns) = (0, Duration::ZERO, 0u32);
+    let step = Duration::from_millis(1);
+    let end = bench.at().now + 55 * SECOND;
+    while bench.at().now < end {
+        bench.wire(slow).room = 0;
+        while bench.wire(alice).taken != Taken::Blocked {
+            id += 1;
+            bench.say(alice, &text(id, &"x".repeat(500)));
+            if bench.hub.connected() == 1 {
+                break;
+            }
+        }
+        while bench.wire(alice).taken == Taken::Blocked {
+            blocked += step;
+            bench.pass(step);
+        }
+        bench.pass(50 * step);
+        if bench.hub.connected() == 1 {
+            bench.hang_up(slow);
+            slow = come_back(&mut bench, key(2), 2);
+            bench.heard(slow);
+            returns += 1;
+        }
+    }
+    let most = 2 * SECOND + returns * 2 * step;
+    assert!(returns > 10 && blocked <= most, "{blocked:?} of 55 s, {returns} returns");
 }
