@@ -309,3 +309,30 @@ fn threads_that_send_through_many_cuts_lose_and_double_nothing() {
         assert!(numbers.iter().copied().eq(0..1000), "{numbers:?}");
     }
 }
+
+/// A server that does not read just then still has something to say.
+#[test]
+fn much_that_is_sent_again_keeps_nobody_from_reading() {
+    let (connection, peer, to_come) = restored_at_once();
+    drop(peer);
+    let (peer, ..) = next_peer(&to_come);
+    for _ in 0..60 {
+        connection.send_bytes(&[0; 50_000]).expect("kept");
+    }
+    let server = start(move || {
+        peer.send(&resumed(0, 0, 0));
+        for seq in 1..=60 {
+            let body = &"x".repeat(50_000);
+            peer.send(&Frame::RelayedText { seq, time_ms: 0, from: "bob", body });
+        }
+        peer
+    });
+    let begin = Instant::now();
+    assert_eq!(next_event(&connection), Event::Resumed { missed: 0 });
+    for _ in 0..60 {
+        assert!(matches!(next_event(&connection), Event::Text { .. }));
+    }
+    // One that leaves it to the keeper reads twice a second.
+    assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
+    drop(result_of(&server));
+}
