@@ -21,9 +21,9 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// The session is another one, and will be told anew.
+    /// The session is another one, and will be told anew. Its turns may have the numbers of old ones.
     pub(super) fn begin_anew(&mut self) {
-        self.has = None;
+        *self = Self::default();
     }
 
     /// A turn is over. Turns end in order.
