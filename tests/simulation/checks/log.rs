@@ -1,11 +1,13 @@
 //! The log: what is in it, who is entitled to it, and that each gets exactly that, in order.
 
+use tcpkit::codec::decode;
 use tcpkit::event::Event;
+use tcpkit::frame::Framer;
 use tcpkit::hub::{Draft, Proposal};
 use tcpkit::log::SessionId;
-use tcpkit::message::Reason;
+use tcpkit::message::{Frame, Outcome, Reason};
 
-use super::notes::Note;
+use super::notes::{Kind, Note};
 use super::sessions::Session;
 use crate::body::{self, Tag};
 use crate::network::Way;
@@ -20,6 +22,7 @@ pub(crate) enum What {
     Direct(Tag),
     Joined,
     Left(Reason),
+    TurnEnded(u64),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +38,8 @@ pub(crate) struct Record {
 /// A message that was taken and is not committed: from which session, to which one, or which name.
 #[derive(Debug)]
 pub(crate) struct Proposed {
-    tag: Tag,
-    is_text: bool,
+    pub(crate) tag: Tag,
+    kind: Kind,
     origin: usize,
     to: Option<Result<usize, String>>,
 }
@@ -44,7 +47,7 @@ pub(crate) struct Proposed {
 /// What a server may owe a client outside the log.
 const OWED_MAX: usize = 64 * 1024;
 /// Stands for a session that the oracle has never met.
-const NOBODY: usize = usize::MAX;
+pub(crate) const NOBODY: usize = usize::MAX;
 
 impl Record {
     fn is_for(&self, session: usize) -> bool {
@@ -52,24 +55,76 @@ impl Record {
     }
 }
 
+fn what_of(kind: Kind, tag: Tag, only: Option<usize>) -> What {
+    match (kind, only) {
+        (Kind::Bytes, _) => What::Bytes(tag),
+        (_, None) => What::Text(tag),
+        (_, Some(_)) => What::Direct(tag),
+    }
+}
+
 impl World {
     /// Takes in what the server's program has seen.
     pub(crate) fn take_notes(&mut self) {
         let notes = std::mem::take(&mut *self.oracle.notes.lock().expect("one thread"));
+        let mut notes = notes.into_iter();
+        if self.plan.has_turns && !self.plan.commits_later {
+            self.take_log(&mut notes);
+        }
         for note in notes {
-            match note {
-                Note::Joined { name, members } => self.note_joined(name, members),
-                Note::Left { name, reason, members } => {
-                    let Some(session) = self.session_of(&name) else { continue };
-                    self.oracle.sessions[session].has_ended = true;
-                    if !self.plan.commits_later && members <= self.plan.rules.announce {
-                        let what = What::Left(reason);
-                        self.oracle.log().push(Record { origin: session, only: None, what });
-                    }
+            self.take_note(note);
+        }
+    }
+
+    /// Reads what is new in the log: the records of turns that ended stand among others there.
+    fn take_log(&mut self, notes: &mut impl Iterator<Item = Note>) {
+        let Some(hub) = &self.server.hub else { return };
+        let (log, mut bytes, from) = (hub.log(), Vec::new(), self.oracle.game().position);
+        if log.head() == from {
+            return;
+        }
+        assert!(from >= log.oldest(), "what is new in the log is given up already");
+        log.copy(from..log.head(), &mut bytes);
+        self.oracle.game().position = log.head();
+        let mut framer = Framer::new(u32::MAX);
+        framer.extend(&bytes);
+        while let Ok(Some(raw)) = framer.next_frame() {
+            let known = self.oracle.log().len();
+            if let Ok(Frame::TurnEnded { turn, outcome, from, next, body, .. }) = decode(&raw) {
+                let is_move = |note: &Note| {
+                    matches!(note, Note::Message { kind: Kind::Move, is_taken: true, .. })
+                };
+                let mut is_here = outcome != Outcome::Moved;
+                while !is_here && let Some(note) = notes.next() {
+                    is_here = is_move(&note);
+                    self.take_note(note);
                 }
-                Note::Message { from, to, is_text, tag, is_taken } => {
-                    self.note_message(&from, to, is_text, tag, is_taken);
+                assert!(is_here, "a move is logged that the program has not seen");
+                let (from, next, body) = (from.into(), next.into(), body.into());
+                self.end_turn(&Draft::TurnEnded { turn, outcome, from, next, body });
+            } else {
+                while self.oracle.log().len() == known
+                    && let Some(note) = notes.next()
+                {
+                    self.take_note(note);
                 }
+            }
+        }
+    }
+
+    fn take_note(&mut self, note: Note) {
+        match note {
+            Note::Joined { name, members } => self.note_joined(name, members),
+            Note::Left { name, reason, members } => {
+                let Some(session) = self.session_of(&name) else { return };
+                self.oracle.sessions[session].has_ended = true;
+                if !self.plan.commits_later && members <= self.plan.rules.announce {
+                    let what = What::Left(reason);
+                    self.oracle.log().push(Record { origin: session, only: None, what });
+                }
+            }
+            Note::Message { from, to, kind, tag, is_taken } => {
+                self.note_message(&from, to, kind, tag, is_taken);
             }
         }
     }
@@ -98,7 +153,7 @@ impl World {
         self.oracle.sessions.iter().rposition(bears)
     }
 
-    fn note_message(&mut self, from: &str, to: Option<String>, is_text: bool, tag: Tag, ok: bool) {
+    fn note_message(&mut self, from: &str, to: Option<String>, kind: Kind, tag: Tag, ok: bool) {
         let origin = self.session_of(from).expect("only members speak");
         let session = &self.oracle.sessions[origin];
         assert_eq!(session.wire, self.oracle.speaking, "taken from an old connection: {tag:?}");
@@ -119,18 +174,17 @@ impl World {
         if self.plan.commits_later {
             // One that is about to be welcome is only known by its name yet.
             let to = to.map(|name| recipient.flatten().ok_or(name));
-            self.oracle.proposed.push(Proposed { tag, is_text, origin, to });
+            self.oracle.proposed.push(Proposed { tag, kind, origin, to });
             return;
         }
-        self.log_message(tag, is_text, origin, recipient.map(|to| to.unwrap_or(NOBODY)));
+        if kind == Kind::Move {
+            return; // the record of its turn comes next
+        }
+        let only = recipient.map(|to| to.unwrap_or(NOBODY));
+        self.log_message(tag, what_of(kind, tag, only), origin, only);
     }
 
-    fn log_message(&mut self, tag: Tag, is_text: bool, origin: usize, only: Option<usize>) {
-        let what = match (is_text, only) {
-            (true, None) => What::Text(tag),
-            (true, Some(_)) => What::Direct(tag),
-            (false, _) => What::Bytes(tag),
-        };
+    pub(crate) fn log_message(&mut self, tag: Tag, what: What, origin: usize, only: Option<usize>) {
         self.oracle.log().push(Record { origin, only, what });
         let fates = &mut self.clients[tag.client].fates;
         fates.log(tag.receipt);
@@ -164,7 +218,7 @@ impl World {
                     self.log_commit(body.as_bytes());
                 }
                 Draft::Bytes { body, .. } => self.log_commit(body),
-                Draft::TurnEnded { .. } => {}
+                Draft::TurnEnded { turn, .. } => self.commit_turn(*turn),
             }
         }
     }
@@ -184,12 +238,10 @@ impl World {
 
     fn log_commit(&mut self, body: &[u8]) {
         let (tag, _) = body::read(body).expect("a whole body");
-        let index = self.oracle.proposed.iter().position(|proposed| proposed.tag == tag);
-        let index = index.expect("only what was taken is committed");
-        let Proposed { is_text, origin, to, .. } = self.oracle.proposed.remove(index);
+        let Proposed { kind, origin, to, .. } = self.oracle.forget_proposed(tag);
         let find = |name: String| self.session_of(&name).unwrap_or(NOBODY);
         let only = to.map(|to| to.unwrap_or_else(find));
-        self.log_message(tag, is_text, origin, only);
+        self.log_message(tag, what_of(kind, tag, only), origin, only);
     }
 
     /// Up to where a new session is past the log: behind it lie the latest records for it.
@@ -234,6 +286,7 @@ impl World {
             "{skipped} records before {seq}, behind {cursor}, are skipped by client {client}"
         );
         self.check_content(&record, event);
+        self.check_ended(session, event);
         let fates = &mut self.clients[client].fates;
         (fates.cursor, fates.last) = (seq, seq);
         self.coverage.delivered += 1;
@@ -248,6 +301,7 @@ impl World {
             Event::Direct { from, body, .. } => (from, self.tag(body.as_bytes()).map(What::Direct)),
             Event::Joined { name, .. } => (name, Some(What::Joined)),
             Event::Left { name, reason, .. } => (name, Some(What::Left(*reason))),
+            Event::TurnEnded { turn, from, .. } => (from, Some(What::TurnEnded(*turn))),
             other => panic!("no record: {other:?}"),
         };
         let seq = event.seq();
@@ -256,7 +310,7 @@ impl World {
     }
 
     /// The tag of a body that is whole and right to the last byte.
-    fn tag(&self, body: &[u8]) -> Option<Tag> {
+    pub(crate) fn tag(&self, body: &[u8]) -> Option<Tag> {
         let (tag, _) = body::read(body)?;
         let message = self.clients.get(tag.client)?.fates.messages.get(tag.receipt as usize - 1)?;
         (message.size == body.len()).then_some(tag)
