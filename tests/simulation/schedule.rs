@@ -207,7 +207,7 @@ impl Plan {
             delay: random.pick(&[1, unit / 1000, unit / 100, unit / 16]),
             // Much that is read in small pieces only takes long.
             torn_reads: random.pick(&[0, 0, 1, 1, 1, if capacity > 2_000 { 1 } else { 16 }]),
-            is_modest: random.chance(750),
+            is_modest: random.chance(900),
             late_writes: random.pick(&[0, 0, 50, 400]),
             fuses: random.pick(&[0, 0, 100, 400]),
             missing_helpers: random.pick(&[0, 0, 0, 100]),

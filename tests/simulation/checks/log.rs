@@ -2,7 +2,7 @@
 
 use tcpkit::codec::decode;
 use tcpkit::event::Event;
-use tcpkit::frame::Framer;
+use tcpkit::frame::{RawFrame, frame_size};
 use tcpkit::hub::{Draft, Proposal};
 use tcpkit::log::SessionId;
 use tcpkit::message::{Frame, Outcome, Reason};
@@ -46,6 +46,8 @@ pub(crate) struct Proposed {
 
 /// What a server may owe a client outside the log.
 const OWED_MAX: usize = 64 * 1024;
+/// The bytes of a frame before its kind.
+const LENGTH: usize = 4;
 /// Stands for a session that the oracle has never met.
 pub(crate) const NOBODY: usize = usize::MAX;
 
@@ -68,6 +70,7 @@ impl World {
     pub(crate) fn take_notes(&mut self) {
         let notes = std::mem::take(&mut *self.oracle.notes.lock().expect("one thread"));
         let mut notes = notes.into_iter();
+        self.oracle.before_call = (self.oracle.log().len() as u64, false);
         if self.plan.has_turns && !self.plan.commits_later {
             self.take_log(&mut notes);
         }
@@ -86,9 +89,12 @@ impl World {
         assert!(from >= log.oldest(), "what is new in the log is given up already");
         log.copy(from..log.head(), &mut bytes);
         self.oracle.game().position = log.head();
-        let mut framer = Framer::new(u32::MAX);
-        framer.extend(&bytes);
-        while let Ok(Some(raw)) = framer.next_frame() {
+        let mut rest = &*bytes;
+        while let Some((frame, behind)) = rest.split_at_checked(frame_size(rest))
+            && let Some((kind, payload)) = frame.get(LENGTH..).and_then(<[u8]>::split_first)
+        {
+            rest = behind;
+            let raw = RawFrame { kind: *kind, payload };
             let known = self.oracle.log().len();
             if let Ok(Frame::TurnEnded { turn, outcome, from, next, body, .. }) = decode(&raw) {
                 let is_move = |note: &Note| {
@@ -118,6 +124,7 @@ impl World {
             Note::Left { name, reason, members } => {
                 let Some(session) = self.session_of(&name) else { return };
                 self.oracle.sessions[session].has_ended = true;
+                self.oracle.before_call.1 = true;
                 if !self.plan.commits_later && members <= self.plan.rules.announce {
                     let what = What::Left(reason);
                     self.oracle.log().push(Record { origin: session, only: None, what });
@@ -137,7 +144,12 @@ impl World {
         if !self.plan.commits_later && members <= self.plan.rules.announce {
             let what = What::Joined;
             self.oracle.log().push(Record { origin: session, only: None, what });
+            self.oracle.before_call.1 = true;
         }
+        // What is logged behind that, as it sits down, is for it already.
+        let (known, has_more) = self.oracle.before_call;
+        let head = if has_more { self.oracle.log().len() as u64 } else { known };
+        self.oracle.sessions[session].welcomed_at = head;
     }
 
     fn add_session(&mut self, name: String) -> usize {
@@ -247,8 +259,11 @@ impl World {
     /// Up to where a new session is past the log: behind it lie the latest records for it.
     pub(crate) fn beginning(&mut self, session: usize, oldest: u64) -> u64 {
         let history = self.plan.rules.history;
+        let is_exact = self.plan.has_turns && !self.plan.commits_later;
+        let welcomed_at = self.oracle.sessions[session].welcomed_at;
         let log = self.oracle.log();
-        let (mut seq, mut begins, mut found) = (log.len() as u64, log.len() as u64, 0);
+        let head = if is_exact { welcomed_at } else { log.len() as u64 };
+        let (mut seq, mut begins, mut found) = (head, head, 0);
         while seq >= oldest && seq > 0 && found < history {
             if log[seq as usize - 1].is_for(session) {
                 (begins, found) = (seq - 1, found + 1);

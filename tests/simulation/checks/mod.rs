@@ -23,6 +23,9 @@ pub(crate) struct Oracle {
     pub(crate) notes: Notes,
     /// The server's log, and those of servers before it: record `seq` is at `seq - 1`.
     pub(crate) logs: Vec<Vec<Record>>,
+    /// How many records there were before the server was called, and whether a session came or
+    /// went since, so that there may be more.
+    pub(crate) before_call: (u64, bool),
     /// The turns of each server.
     pub(crate) games: Vec<Game>,
     /// All that ever were.

@@ -35,6 +35,8 @@ pub(crate) struct Session {
     pub(crate) there_since: Time,
     /// Only records behind this one are for it.
     pub(crate) begins: u64,
+    /// The last record when it was welcomed.
+    pub(crate) welcomed_at: u64,
     /// The messages of its client up to this receipt are not its own.
     pub(crate) base: u64,
     pub(crate) last_logged: u64,
@@ -58,6 +60,7 @@ impl Session {
             away_since: None,
             there_since: 0,
             begins: 0,
+            welcomed_at: 0,
             base: 0,
             last_logged: 0,
             refused: 0,

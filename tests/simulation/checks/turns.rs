@@ -89,8 +89,8 @@ pub(crate) struct Seat {
 }
 
 impl World {
-    fn bearer(&mut self, name: &str) -> usize {
-        let epoch = self.oracle.epoch();
+    fn bearer(&self, name: &str) -> usize {
+        let epoch = self.oracle.logs.len().saturating_sub(1);
         let bears = |it: &Session| it.epoch == epoch && it.client.is_some() && it.name == name;
         let living = self.session_of(name);
         let known = living.or_else(|| self.oracle.sessions.iter().rposition(bears));
@@ -240,23 +240,23 @@ impl World {
         if !self.plan.has_turns {
             return;
         }
-        let hub = self.server.hub.as_ref().expect("just called");
-        let holder = hub.holder().map(|(turn, name)| (turn, name.to_owned()));
-        let (there, least) = (self.there(), self.plan.rules.turns.min_players.max(1));
         let mut current = self.oracle.game().current();
-        match (&holder, current) {
-            (None, _) => assert!(there < least, "{there} are there, and nobody has the turn"),
-            (Some((_, name)), None) => {
+        let hub = self.server.hub.as_ref().expect("just called");
+        if current.is_none() || hub.holder().is_none() {
+            let (there, least) = (self.there(), self.plan.rules.turns.min_players.max(1));
+            if let Some((_, name)) = hub.holder() {
                 assert!(there >= least, "a game begins with {there} players");
                 let holder = self.bearer(name);
                 self.give_out_of_nothing(holder);
                 current = self.oracle.game().current();
+            } else {
+                assert!(there < least, "{there} are there, and nobody has the turn");
             }
-            _ => {}
         }
-        let name = |session: usize| self.oracle.sessions[session].name.clone();
+        let hub = self.server.hub.as_ref().expect("just called");
+        let name = |session: usize| &*self.oracle.sessions[session].name;
         let known = current.map(|(turn, session)| (turn, name(session)));
-        assert_eq!(holder, known, "who has the turn, as the server says, and as its records do");
+        assert_eq!(hub.holder(), known, "who has the turn: the server, and its records");
         if let Some((turn, session)) = current {
             assert!(!self.oracle.sessions[session].has_ended, "turn {turn} of one who is gone");
         }
