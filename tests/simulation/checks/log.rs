@@ -1,11 +1,13 @@
 //! The log: what is in it, who is entitled to it, and that each gets exactly that, in order.
 
+use std::collections::VecDeque;
+
 use tcpkit::codec::decode;
 use tcpkit::event::Event;
 use tcpkit::frame::{RawFrame, frame_size};
 use tcpkit::hub::{Draft, Proposal};
 use tcpkit::log::SessionId;
-use tcpkit::message::{Frame, Outcome, Reason};
+use tcpkit::message::{Frame, Outcome, Reason, kind};
 
 use super::notes::{Kind, Note};
 use super::sessions::Session;
@@ -69,7 +71,7 @@ impl World {
     /// Takes in what the server's program has seen.
     pub(crate) fn take_notes(&mut self) {
         let notes = std::mem::take(&mut *self.oracle.notes.lock().expect("one thread"));
-        let mut notes = notes.into_iter();
+        let mut notes = VecDeque::from(notes);
         self.oracle.before_call = (self.oracle.log().len() as u64, false);
         if self.plan.has_turns && !self.plan.commits_later {
             self.take_log(&mut notes);
@@ -80,7 +82,7 @@ impl World {
     }
 
     /// Reads what is new in the log: the records of turns that ended stand among others there.
-    fn take_log(&mut self, notes: &mut impl Iterator<Item = Note>) {
+    fn take_log(&mut self, notes: &mut VecDeque<Note>) {
         let Some(hub) = &self.server.hub else { return };
         let (log, mut bytes, from) = (hub.log(), Vec::new(), self.oracle.game().position);
         if log.head() == from {
@@ -101,7 +103,7 @@ impl World {
                     matches!(note, Note::Message { kind: Kind::Move, is_taken: true, .. })
                 };
                 let mut is_here = outcome != Outcome::Moved;
-                while !is_here && let Some(note) = notes.next() {
+                while !is_here && let Some(note) = notes.pop_front() {
                     is_here = is_move(&note);
                     self.take_note(note);
                 }
@@ -109,8 +111,16 @@ impl World {
                 let (from, next, body) = (from.into(), next.into(), body.into());
                 self.end_turn(&Draft::TurnEnded { turn, outcome, from, next, body });
             } else {
+                // A session is told to the program only when it sits; that may have ended another.
+                let is_new = |note: &Note| matches!(note, Note::Joined { .. });
+                if raw.kind == kind::JOINED
+                    && let Some(index) = notes.iter().position(is_new)
+                    && let Some(note) = notes.remove(index)
+                {
+                    self.take_note(note);
+                }
                 while self.oracle.log().len() == known
-                    && let Some(note) = notes.next()
+                    && let Some(note) = notes.pop_front()
                 {
                     self.take_note(note);
                 }
