@@ -21,7 +21,7 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// The session is another one, and will be told anew. Its turns may have the numbers of old ones.
+    /// The session is another one, and will be told anew; its turns may have the old numbers.
     pub(super) fn begin_anew(&mut self) {
         *self = Self::default();
     }
