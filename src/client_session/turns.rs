@@ -21,9 +21,9 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// The session is another one, and will be told anew.
+    /// The session is another one, and will be told anew; its turns may have the old numbers.
     pub(super) fn begin_anew(&mut self) {
-        self.has = None;
+        *self = Self::default();
     }
 
     /// A turn is over. Turns end in order.

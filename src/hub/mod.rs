@@ -322,9 +322,9 @@ impl Hub {
             self.core.ledger.release(&record);
             self.core.ledger.append(&record);
             self.core.announce(record.session, record.audience);
+            self.core.release_notices();
             self.after_commit(&record, at);
         }
-        self.core.release_notices();
         self.core.unblock_all();
         self.core.spread();
     }

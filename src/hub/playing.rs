@@ -52,6 +52,12 @@ pub(super) struct Move<'a> {
 }
 
 impl Hub {
+    /// The turn that runs: its number, and the name of who has it. None outside mode 2.
+    pub fn holder(&self) -> Option<(u64, &str)> {
+        let turn = self.core.game.as_ref()?.table.current()?;
+        Some((turn.number, &self.core.sessions.get(turn.holder)?.name))
+    }
+
     /// Takes a move from a client; how many records of it wait for their commit, or why it is
     /// refused. The handler is asked only about one that has its turn.
     pub(super) fn take_move(&mut self, asked: Move<'_>, at: Moment) -> Result<u32, Refusal> {

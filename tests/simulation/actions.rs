@@ -4,7 +4,6 @@ use tcpkit::client_session::ClientSession;
 use tcpkit::message::{Frame, kind};
 
 use crate::body::{self, Tag};
-use crate::checks::fates::Message;
 use crate::checks::heart::FIRST_HEARTBEAT;
 use crate::schedule::{ACTIONS, Action};
 use crate::trace;
@@ -41,6 +40,9 @@ impl World {
             }),
             Action::Repeat => self.converse(client, |world, session| {
                 world.repeat(client, session);
+            }),
+            Action::Move => self.converse(client, |world, session| {
+                world.move_at_random(client, session);
             }),
             Action::Burst => {
                 let count = self.random.between(2, 40);
@@ -105,12 +107,7 @@ impl World {
             disguise(&mut session.outgoing, before, what, self.plan.rules.frame_max);
         }
         trace!(self, ("client {client}"), "sends {receipt}: {what:?} of {size} bytes");
-        let fates = &mut self.clients[client].fates;
-        fates.messages.push(Message::new(given, size));
-        fates.unsettled.push(receipt);
-        if is_open {
-            fates.left = receipt;
-        }
+        self.clients[client].fates.send(given, size, None, is_open);
     }
 
     /// Sends a message of this session again.

@@ -9,6 +9,7 @@ use tcpkit::message::Token;
 
 use crate::checks::fates::Fates;
 use crate::checks::heart::Heart;
+use crate::checks::turns::Seat;
 use crate::network::{Came, Ending, NEVER, Time, Way};
 use crate::trace;
 use crate::wire::Wire;
@@ -32,6 +33,7 @@ pub(crate) struct Client {
     /// Whether it has a policy to come back.
     pub(crate) returns: bool,
     pub(crate) fates: Fates,
+    pub(crate) seat: Seat,
 }
 
 impl Client {
@@ -69,6 +71,7 @@ impl World {
             acts_until: self.plan.calm_at,
             returns,
             fates: Fates::default(),
+            seat: Seat::default(),
         });
         self.soon(soon, Event::Dial(client, 0));
         self.soon(soon + self.plan.action_every, Event::Act(client));
@@ -280,6 +283,7 @@ impl World {
     fn add_wire(&mut self, client: usize) -> usize {
         let hearts = (Heart::new(self.plan.rules.rhythm), Heart::new(self.plan.client_rhythm));
         let mut wire = Wire::new(client, self.server.epoch, self.plan.capacity, hearts);
+        wire.spare = usize::from(self.plan.is_modest);
         (wire.client_heard, wire.server_heard) = (self.now, self.now);
         if !self.is_calm && self.random.chance(self.plan.fuses) {
             let way = self.random.pick(&[Way::Up, Way::Down]);

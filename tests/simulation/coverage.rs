@@ -30,4 +30,8 @@ coverage! {
     pings, stray_pongs, repeats,
     heartbeats_of_servers, heartbeats_of_clients, dead_clients, dead_servers, given_up,
     idle, turned_down_while_full,
+    // Turns.
+    turns, moves_accepted, moves_refused, time_outs, turn_outs, holders_away, holders_back,
+    holders_whose_grace_ended, holders_taken_over, gos_again, waits, games_paused, games_resumed,
+    rounds_of_all, knowledge_checked,
 }

@@ -87,6 +87,7 @@ impl World {
             self.enter(|hub, at| hub.no_helper(id, at));
             return;
         }
+        self.wires[wire].server.awaits_helper = true;
         self.soon(BEGINNING, Event::Help(wire));
     }
 
@@ -94,6 +95,7 @@ impl World {
     pub(crate) fn help(&mut self, wire: usize) {
         let side = &mut self.wires[wire].server;
         let Some(id) = side.link else { return };
+        side.awaits_helper = false;
         let held = side.helper.take();
         let mut step = held.as_ref().map(|_| Step::Write);
         let mut order = held.unwrap_or_default();

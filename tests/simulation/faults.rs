@@ -210,6 +210,7 @@ impl World {
         if self.server.hub.is_none() {
             self.start_server();
         }
+        self.urge_players();
         // Those for whom there is no room could only try again and again.
         let living: Vec<_> =
             (0..self.clients.len()).filter(|client| self.clients[*client].is_living()).collect();
@@ -229,6 +230,7 @@ impl World {
             + nanoseconds(plan.rules.patience);
         let grace = nanoseconds(plan.rules.grace).min(50 * plan.unit);
         let drain = 1_000_000_000 + 5_000_000_000; // for last words, and for an Ack
-        2 * (dead + limits + nanoseconds(plan.policy.most) + drain) + grace + 40 * plan.unit
+        let turns = if plan.has_turns { 2 * grace + 60 * plan.unit } else { 0 };
+        2 * (dead + limits + nanoseconds(plan.policy.most) + drain) + grace + turns + 40 * plan.unit
     }
 }

@@ -12,6 +12,7 @@ mod coverage;
 mod delivery;
 mod faults;
 mod network;
+mod playing;
 mod random;
 mod schedule;
 mod server;

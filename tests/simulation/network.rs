@@ -138,11 +138,18 @@ impl Pipe {
             };
         }
         let count = self.arrived.min(space.len());
-        for (place, byte) in space.iter_mut().zip(self.bytes.drain(..count)) {
-            *place = byte;
-        }
+        let (first, second) = self.bytes.as_slices();
+        let from_first = count.min(first.len());
+        space[..from_first].copy_from_slice(&first[..from_first]);
+        space[from_first..count].copy_from_slice(&second[..count - from_first]);
+        self.bytes.drain(..count);
         self.arrived -= count;
         Came::Bytes(count)
+    }
+
+    /// Whether its reader has everything that was ever written.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.bytes.is_empty() && self.swallowed == 0 && !self.is_cut
     }
 
     /// How many bytes have left and not arrived.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tcpkit::ReconnectPolicy;
 use tcpkit::heartbeat::Rhythm;
 use tcpkit::hub::Rules;
-use tcpkit::settings::Settings;
+use tcpkit::settings::{OnTimeout, Settings};
+use tcpkit::turns::TurnRules;
 
 use crate::network::Time;
 use crate::random::Random;
@@ -33,10 +34,12 @@ pub(crate) enum Action {
     StrayPong,
     /// A message once more that was sent before, as a client that is not sure may do.
     Repeat,
+    /// A move in a turn of any number.
+    Move,
     Close,
 }
 
-pub(crate) const ACTIONS: [Action; 12] = [
+pub(crate) const ACTIONS: [Action; 13] = [
     Action::Text,
     Action::Bytes,
     Action::Direct,
@@ -48,6 +51,7 @@ pub(crate) const ACTIONS: [Action; 12] = [
     Action::Ping,
     Action::StrayPong,
     Action::Repeat,
+    Action::Move,
     Action::Close,
 ];
 
@@ -93,8 +97,28 @@ pub(crate) const FAULTS: [Fault; 11] = [
 /// A network that carries a thousand refusals in good time.
 const MANY_CAPACITY: usize = 8_000;
 
+/// What a player does that is given a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    Prompt,
+    /// A move with the number of a turn that is over, then the right one.
+    Old,
+    Twice,
+    Late,
+    Never,
+}
+
+pub(crate) const STYLES: [Style; 5] =
+    [Style::Prompt, Style::Old, Style::Twice, Style::Late, Style::Never];
+
+/// The longest grace with turns, in tenths of a unit: a turn may be stuck for so long.
+const TURN_GRACE: u64 = 200;
+
 pub(crate) struct Plan {
     pub(crate) rules: Rules,
+    /// The server lets its clients take turns.
+    pub(crate) has_turns: bool,
+    pub(crate) style_weights: [u64; STYLES.len()],
     /// Records are committed later, in groups.
     pub(crate) commits_later: bool,
     pub(crate) clients: usize,
@@ -115,6 +139,8 @@ pub(crate) struct Plan {
     pub(crate) delay: Time,
     /// The most bytes that one read gives; 0: all that is there, 1: any number.
     pub(crate) torn_reads: usize,
+    /// Reads leave room in the buffer, so that it stays small.
+    pub(crate) is_modest: bool,
     /// In a thousand: writes of the server that are carried out later than they were ordered.
     pub(crate) late_writes: u64,
     /// In a thousand: connections that are cut after so many bytes.
@@ -152,8 +178,21 @@ impl Plan {
         }
         let rhythm = rhythm(random, unit);
         let same = random.chance(700);
+        let mut rules = rules(random, rhythm, unit);
+        let has_turns = random.chance(333);
+        let commits_later = random.chance(if has_turns { 500 } else { 250 });
+        if has_turns {
+            rules.turns = turn_rules(random, unit);
+            rules.grace = rules.grace.min(times(unit, TURN_GRACE));
+        }
+        if has_turns && !commits_later {
+            // The oracle must find in the log what one call has put there.
+            (rules.log_bytes, rules.log_records) = (100 * rules.log_bytes, 1_000_000);
+        }
         Self {
-            commits_later: random.chance(250),
+            has_turns,
+            style_weights: STYLES.map(|_| random.pick(&[0, 1, 5])),
+            commits_later,
             clients: random.between(2, 8).min(random.between(2, 8)) as usize,
             client_rhythm: if same { rhythm } else { self::rhythm(random, unit) },
             policy: policy(random, unit),
@@ -168,6 +207,7 @@ impl Plan {
             delay: random.pick(&[1, unit / 1000, unit / 100, unit / 16]),
             // Much that is read in small pieces only takes long.
             torn_reads: random.pick(&[0, 0, 1, 1, 1, if capacity > 2_000 { 1 } else { 16 }]),
+            is_modest: random.chance(900),
             late_writes: random.pick(&[0, 0, 50, 400]),
             fuses: random.pick(&[0, 0, 100, 400]),
             missing_helpers: random.pick(&[0, 0, 0, 100]),
@@ -176,7 +216,7 @@ impl Plan {
             connect_limit: unit * random.between(2, 10),
             handshake_limit: unit * random.between(2, 10),
             queue: random.pick(&[500, 3_000, 12_000]),
-            rules: rules(random, rhythm, unit),
+            rules,
         }
     }
 }
@@ -192,6 +232,15 @@ fn rhythm(random: &mut Random, unit: Time) -> Rhythm {
         interval: times(unit, random.between(5, 20)),
         threshold: times(unit, random.between(5, 20)),
         additional_tries: random.below(4) as u32,
+    }
+}
+
+fn turn_rules(random: &mut Random, unit: Time) -> TurnRules {
+    TurnRules {
+        deadline: times(unit, random.pick(&[0, 0, 10, 15, 30, 100])),
+        on_timeout: random.pick(&[OnTimeout::Skip, OnTimeout::TurnOut]),
+        strikes: random.between(1, 4) as u32,
+        min_players: random.pick(&[1, 2, 2, 3]),
     }
 }
 
@@ -214,7 +263,7 @@ fn rules(random: &mut Random, rhythm: Rhythm, unit: Time) -> Rules {
         handshake_time: times(unit, random.between(20, 100)),
         frame_max,
         frame_time: times(unit, 100_000),
-        idle_time: times(unit, random.pick(&[0, 0, 0, 0, 0, 0, 0, 300])),
+        idle_time: times(unit, random.pick(&[0, 0, 0, 0, 0, 0, 100, 300])),
         grace: times(unit, random.pick(&[0, 10, 50, 200, 1000])),
         away: random.pick(&[1, 2, 100, 100]),
         history: random.pick(&[0, 0, 3, 20]),

@@ -23,7 +23,6 @@ const EXIT_LATE: Time = 5_000_000;
 pub(crate) struct Server {
     pub(crate) hub: Option<Hub>,
     pub(crate) epoch: u32,
-    rules: Rules,
     notes: Notes,
     /// Which connection is at which place.
     places: Vec<(LinkId, usize)>,
@@ -35,26 +34,25 @@ pub(crate) struct Server {
     down_for: Time,
     proposals: Vec<Proposal<'static>>,
     commits_at: Time,
-    commits_later: bool,
 }
 
 /// A hub without sessions.
-fn new_hub(rules: &Rules, notes: &Notes, epoch: u32, commits_later: bool) -> Hub {
+fn new_hub(plan: &Plan, notes: &Notes, epoch: u32) -> Hub {
     let mut keys = u64::from(epoch) << 32;
     let new_key: NewKey = Box::new(move || {
         keys += 1;
         Some(SessionKey((u128::from(keys) | 1 << 100).to_be_bytes()))
     });
-    let commit = if commits_later { Commit::Later } else { Commit::AtOnce };
-    Hub::new(rules.clone(), Arc::new(Recorder::new(notes.clone())), commit, new_key)
+    let commit = if plan.commits_later { Commit::Later } else { Commit::AtOnce };
+    let handler = Arc::new(Recorder::new(notes.clone(), plan.has_turns));
+    Hub::new(plan.rules.clone(), handler, commit, new_key)
 }
 
 impl Server {
     pub(crate) fn new(plan: &Plan, notes: Notes) -> Self {
         Self {
-            hub: Some(new_hub(&plan.rules, &notes, 0, plan.commits_later)),
+            hub: Some(new_hub(plan, &notes, 0)),
             epoch: 0,
-            rules: plan.rules.clone(),
             notes,
             places: Vec::new(),
             work: Vec::new(),
@@ -64,8 +62,12 @@ impl Server {
             down_for: 0,
             proposals: Vec::new(),
             commits_at: NEVER,
-            commits_later: plan.commits_later,
         }
+    }
+
+    /// Whether everything is committed.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.proposals.is_empty()
     }
 
     /// The connection of that name, if its socket is still there.
@@ -85,10 +87,14 @@ impl World {
         let alarm_at = if alarm { hub.alarm_at() } else { None };
         let proposals = hub.take_proposals();
         self.take_notes();
+        for proposal in &proposals {
+            self.end_turn(&proposal.draft);
+        }
         if !reports.is_empty() {
             self.take_reports(reports);
         }
         self.check_hub();
+        self.check_game();
         if wake {
             self.wake_readers();
         }
@@ -352,7 +358,7 @@ impl World {
         server.epoch += 1;
         trace!(self, ("server"), "begins anew");
         let server = &mut self.server;
-        let hub = new_hub(&server.rules, &server.notes, server.epoch, server.commits_later);
+        let hub = new_hub(&self.plan, &server.notes, server.epoch);
         server.hub = Some(hub);
         server.places.clear();
         (server.tick_at, server.commits_at) = (NEVER, NEVER);

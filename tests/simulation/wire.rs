@@ -15,6 +15,8 @@ pub(crate) struct ServerSide {
     pub(crate) taken: Taken,
     /// The helper that is at work, with the order that it has in hand.
     pub(crate) helper: Option<Order>,
+    /// A helper was asked for, and has not begun.
+    pub(crate) awaits_helper: bool,
     /// An order that a thread was given and has not carried out yet.
     pub(crate) late: Option<Order>,
     /// The connection is closed, or belongs to a server that is no more.
@@ -27,11 +29,15 @@ pub(crate) struct Resumption {
     /// The `seq` of the oldest record that was held.
     pub(crate) oldest: u64,
     pub(crate) missed: u64,
+    /// The last record by then.
+    pub(crate) head: u64,
 }
 
 pub(crate) struct Wire {
     pub(crate) client: usize,
     pub(crate) epoch: u32,
+    /// So much room is left free by every read.
+    pub(crate) spare: usize,
     up: Pipe,
     down: Pipe,
     pub(crate) server: ServerSide,
@@ -54,6 +60,7 @@ impl Wire {
         Self {
             client,
             epoch,
+            spare: 0,
             up: Pipe::new(capacity),
             down: Pipe::new(capacity),
             server: ServerSide {
@@ -61,6 +68,7 @@ impl Wire {
                 framer: Framer::new(HANDSHAKE_FRAME_MAX),
                 taken: Taken::All,
                 helper: None,
+                awaits_helper: false,
                 late: None,
                 is_closed: false,
             },
@@ -87,7 +95,7 @@ impl Wire {
     /// The server reads at most so many bytes; its framer is to be told.
     pub(crate) fn read_up(&mut self, most: usize, now: Time) -> Came {
         let space = self.server.framer.space();
-        let size = most.min(space.len());
+        let size = most.min(space.len() - self.spare);
         let came = self.up.read(&mut space[..size], now);
         if let Came::Bytes(count) = came {
             self.server_heart.hear(&space[..count], now);
@@ -98,7 +106,7 @@ impl Wire {
     /// The client reads into its framer.
     pub(crate) fn read_down(&mut self, framer: &mut Framer, most: usize, now: Time) -> Came {
         let space = framer.space();
-        let size = most.min(space.len());
+        let size = most.min(space.len() - self.spare);
         let came = self.down.read(&mut space[..size], now);
         if let Came::Bytes(count) = came {
             self.client_heart.hear(&space[..count], now);

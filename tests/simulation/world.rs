@@ -44,6 +44,8 @@ pub(crate) enum Event {
     Overdue(usize, usize),
     Beat(usize),
     Act(usize),
+    /// A client makes a move in the turn that it has, if that is still this one.
+    Play(usize, u64),
     Fault,
     /// The faults stop.
     Calm,
@@ -193,7 +195,8 @@ impl World {
             | Event::Reached(client, ..)
             | Event::Overdue(client, _)
             | Event::Beat(client)
-            | Event::Act(client) => self.clients[client].frozen_until,
+            | Event::Act(client)
+            | Event::Play(client, _) => self.clients[client].frozen_until,
             _ => 0,
         };
         if until <= self.now {
@@ -226,6 +229,7 @@ impl World {
             Event::Overdue(client, wire) => self.overdue(client, wire),
             Event::Beat(client) => self.beat(client),
             Event::Act(client) => self.act(client),
+            Event::Play(client, turn) => self.play_late(client, turn),
             Event::Fault => self.fault(),
             Event::Calm => self.calm(),
             Event::Inspect => {}

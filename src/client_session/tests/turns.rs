@@ -106,6 +106,17 @@ fn a_new_session_has_no_turn_before_it_is_told() {
 }
 
 #[test]
+fn turns_of_a_new_session_may_have_the_numbers_of_old_ones() {
+    let mut session = holder();
+    session.send_move(5, "e4").expect("open");
+    give(&mut session, &status(1, StatusCode::Accepted));
+    lose(&mut session);
+    come_back(&mut session, &new_one());
+    give(&mut session, &GO);
+    assert_eq!(events(&mut session).last(), Some(&GO_EVENT));
+}
+
+#[test]
 fn who_only_sends_is_not_told() {
     let keep = Keep { records: false, refusals: true, acceptances: true };
     let mut session = ClientSession::anonymous(keep);

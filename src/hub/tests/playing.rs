@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::harness::{Bench, rules, show, text};
+use super::harness::{Bench, init, rules, show, text};
 use super::returning::{come_back, key};
 use crate::hub::{Commit, Handler, LinkId, Message, Refusal, Room, Rules, Turns};
 use crate::message::{Frame, Mode};
@@ -228,6 +228,33 @@ fn with_late_commits_go_waits_for_the_record() {
     bench.deliver();
     assert_eq!(bench.heard_lines(alice), ["status 1 0", "wait 2 bob"]);
     assert_eq!(bench.heard_lines(bob), ["1 alice moved, bob: a", "go 2 0"]);
+}
+
+/// What is said of a turn stands before the record that ends it, also in one group of commits.
+#[test]
+fn with_late_commits_nobody_is_told_old_news_last() {
+    let rules = Rules { announce: 0, ..rules() };
+    let mut bench = Bench::with(rules, Turns, Commit::Later);
+    let [alice, bob, _] = ["alice", "bob", "carol"].map(|name| bench.join(name));
+    bench.heard(alice);
+    bench.say(alice, &play(1, 1, "a"));
+    bench.say(bob, &play(1, 2, "b"));
+    let (at, moved) = (bench.at(), bench.hub.take_proposals());
+    bench.hub.commit(moved, at);
+    bench.deliver();
+    assert_eq!(bench.heard_lines(alice), ["status 1 0", "wait 2 bob", "2 bob moved, carol: b"]);
+}
+
+#[test]
+fn a_go_is_not_replaced_by_a_wait_from_before() {
+    let mut bench = Bench::with(rules(), Turns, Commit::Later);
+    let (alice, bob) = (bench.connect(), bench.connect());
+    bench.say(alice, &init("alice"));
+    bench.say(bob, &init("bob"));
+    let (at, joined) = (bench.at(), bench.hub.take_proposals());
+    bench.hub.commit(joined, at);
+    bench.deliver();
+    assert_eq!(bench.heard_lines(alice).last().map(String::as_str), Some("go 1 0"));
 }
 
 /// A game whose rules allow even numbers only.

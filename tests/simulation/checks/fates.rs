@@ -33,11 +33,13 @@ pub(crate) struct Message {
     is_logged: bool,
     refused: Option<StatusCode>,
     told: Option<Told>,
+    /// A move in this turn.
+    pub(crate) turn: Option<u64>,
 }
 
 impl Message {
-    pub(crate) fn new(receipt: Receipt, size: usize) -> Self {
-        Self { receipt, size, is_logged: false, refused: None, told: None }
+    fn new(receipt: Receipt, size: usize, turn: Option<u64>) -> Self {
+        Self { turn, receipt, size, is_logged: false, refused: None, told: None }
     }
 }
 
@@ -73,6 +75,21 @@ impl Fates {
 
     fn ask(&mut self, receipt: u64, session: &ClientSession) -> Option<Fate> {
         session.fate(self.message(receipt).receipt)
+    }
+
+    /// A message was sent, at once if `is_open`.
+    pub(crate) fn send(&mut self, given: Receipt, size: usize, turn: Option<u64>, is_open: bool) {
+        self.messages.push(Message::new(given, size, turn));
+        let receipt = self.messages.len() as u64;
+        self.unsettled.push(receipt);
+        if is_open {
+            self.left = receipt;
+        }
+    }
+
+    /// The turn for which a message is a move.
+    pub(crate) fn turn_of(&self, receipt: u64) -> Option<u64> {
+        self.messages.get(receipt as usize - 1)?.turn
     }
 
     /// It has its place in the log.
@@ -123,6 +140,7 @@ impl World {
     /// What the machine tells its user.
     pub(crate) fn take_events(&mut self, client: usize, session: &mut ClientSession) {
         while let Some(event) = session.next_event() {
+            self.take_turn_event(client, &event, session);
             match &event {
                 Event::Reconnecting { .. } => self.note_reconnecting(client, &event),
                 Event::Resumed { .. } | Event::SessionLost { .. } => {
@@ -189,6 +207,7 @@ impl World {
 
     /// A frame has come, and is about to be taken.
     pub(crate) fn note_frame(&mut self, client: usize, raw: &RawFrame<'_>) {
+        self.note_turn_frame(client, raw);
         if raw.kind == kind::PONG
             && let Some(nonce) = raw.payload.first_chunk()
         {
@@ -231,6 +250,7 @@ impl World {
             fates.cursor = fates.cursor.max(resumption.oldest - 1);
             fates.expected.push_back(Event::Resumed { missed });
             fates.left = sent;
+            self.begin_seat(client, false);
             return;
         }
         if let Some(old) = fates.session.replace(given) {
@@ -246,6 +266,7 @@ impl World {
         (fates.cursor, fates.last) = (it.begins, 0);
         (it.base, it.last_logged) = (fates.left, fates.left);
         fates.left = sent;
+        self.begin_seat(client, true);
     }
 
     /// What left and has no fate gets none any more; what never left is still open.

@@ -1,11 +1,15 @@
 //! The log: what is in it, who is entitled to it, and that each gets exactly that, in order.
 
+use std::collections::VecDeque;
+
+use tcpkit::codec::decode;
 use tcpkit::event::Event;
+use tcpkit::frame::{RawFrame, frame_size};
 use tcpkit::hub::{Draft, Proposal};
 use tcpkit::log::SessionId;
-use tcpkit::message::Reason;
+use tcpkit::message::{Frame, Outcome, Reason, kind};
 
-use super::notes::Note;
+use super::notes::{Kind, Note};
 use super::sessions::Session;
 use crate::body::{self, Tag};
 use crate::network::Way;
@@ -20,6 +24,7 @@ pub(crate) enum What {
     Direct(Tag),
     Joined,
     Left(Reason),
+    TurnEnded(u64),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -35,16 +40,18 @@ pub(crate) struct Record {
 /// A message that was taken and is not committed: from which session, to which one, or which name.
 #[derive(Debug)]
 pub(crate) struct Proposed {
-    tag: Tag,
-    is_text: bool,
+    pub(crate) tag: Tag,
+    kind: Kind,
     origin: usize,
     to: Option<Result<usize, String>>,
 }
 
 /// What a server may owe a client outside the log.
 const OWED_MAX: usize = 64 * 1024;
+/// The bytes of a frame before its kind.
+const LENGTH: usize = 4;
 /// Stands for a session that the oracle has never met.
-const NOBODY: usize = usize::MAX;
+pub(crate) const NOBODY: usize = usize::MAX;
 
 impl Record {
     fn is_for(&self, session: usize) -> bool {
@@ -52,24 +59,89 @@ impl Record {
     }
 }
 
+fn what_of(kind: Kind, tag: Tag, only: Option<usize>) -> What {
+    match (kind, only) {
+        (Kind::Bytes, _) => What::Bytes(tag),
+        (_, None) => What::Text(tag),
+        (_, Some(_)) => What::Direct(tag),
+    }
+}
+
 impl World {
     /// Takes in what the server's program has seen.
     pub(crate) fn take_notes(&mut self) {
         let notes = std::mem::take(&mut *self.oracle.notes.lock().expect("one thread"));
+        let mut notes = VecDeque::from(notes);
+        self.oracle.before_call = (self.oracle.log().len() as u64, false);
+        if self.plan.has_turns && !self.plan.commits_later {
+            self.take_log(&mut notes);
+        }
         for note in notes {
-            match note {
-                Note::Joined { name, members } => self.note_joined(name, members),
-                Note::Left { name, reason, members } => {
-                    let Some(session) = self.session_of(&name) else { continue };
-                    self.oracle.sessions[session].has_ended = true;
-                    if !self.plan.commits_later && members <= self.plan.rules.announce {
-                        let what = What::Left(reason);
-                        self.oracle.log().push(Record { origin: session, only: None, what });
-                    }
+            self.take_note(note);
+        }
+    }
+
+    /// Reads what is new in the log: the records of turns that ended stand among others there.
+    fn take_log(&mut self, notes: &mut VecDeque<Note>) {
+        let Some(hub) = &self.server.hub else { return };
+        let (log, mut bytes, from) = (hub.log(), Vec::new(), self.oracle.game().position);
+        if log.head() == from {
+            return;
+        }
+        assert!(from >= log.oldest(), "what is new in the log is given up already");
+        log.copy(from..log.head(), &mut bytes);
+        self.oracle.game().position = log.head();
+        let mut rest = &*bytes;
+        while let Some((frame, behind)) = rest.split_at_checked(frame_size(rest))
+            && let Some((kind, payload)) = frame.get(LENGTH..).and_then(<[u8]>::split_first)
+        {
+            rest = behind;
+            let raw = RawFrame { kind: *kind, payload };
+            let known = self.oracle.log().len();
+            if let Ok(Frame::TurnEnded { turn, outcome, from, next, body, .. }) = decode(&raw) {
+                let is_move = |note: &Note| {
+                    matches!(note, Note::Message { kind: Kind::Move, is_taken: true, .. })
+                };
+                let mut is_here = outcome != Outcome::Moved;
+                while !is_here && let Some(note) = notes.pop_front() {
+                    is_here = is_move(&note);
+                    self.take_note(note);
                 }
-                Note::Message { from, to, is_text, tag, is_taken } => {
-                    self.note_message(&from, to, is_text, tag, is_taken);
+                assert!(is_here, "a move is logged that the program has not seen");
+                let (from, next, body) = (from.into(), next.into(), body.into());
+                self.end_turn(&Draft::TurnEnded { turn, outcome, from, next, body });
+            } else {
+                // A session is told to the program only when it sits; that may have ended another.
+                let is_new = |note: &Note| matches!(note, Note::Joined { .. });
+                if raw.kind == kind::JOINED
+                    && let Some(index) = notes.iter().position(is_new)
+                    && let Some(note) = notes.remove(index)
+                {
+                    self.take_note(note);
                 }
+                while self.oracle.log().len() == known
+                    && let Some(note) = notes.pop_front()
+                {
+                    self.take_note(note);
+                }
+            }
+        }
+    }
+
+    fn take_note(&mut self, note: Note) {
+        match note {
+            Note::Joined { name, members } => self.note_joined(name, members),
+            Note::Left { name, reason, members } => {
+                let Some(session) = self.session_of(&name) else { return };
+                self.oracle.sessions[session].has_ended = true;
+                self.oracle.before_call.1 = true;
+                if !self.plan.commits_later && members <= self.plan.rules.announce {
+                    let what = What::Left(reason);
+                    self.oracle.log().push(Record { origin: session, only: None, what });
+                }
+            }
+            Note::Message { from, to, kind, tag, is_taken } => {
+                self.note_message(&from, to, kind, tag, is_taken);
             }
         }
     }
@@ -82,7 +154,12 @@ impl World {
         if !self.plan.commits_later && members <= self.plan.rules.announce {
             let what = What::Joined;
             self.oracle.log().push(Record { origin: session, only: None, what });
+            self.oracle.before_call.1 = true;
         }
+        // What is logged behind that, as it sits down, is for it already.
+        let (known, has_more) = self.oracle.before_call;
+        let head = if has_more { self.oracle.log().len() as u64 } else { known };
+        self.oracle.sessions[session].welcomed_at = head;
     }
 
     fn add_session(&mut self, name: String) -> usize {
@@ -98,7 +175,7 @@ impl World {
         self.oracle.sessions.iter().rposition(bears)
     }
 
-    fn note_message(&mut self, from: &str, to: Option<String>, is_text: bool, tag: Tag, ok: bool) {
+    fn note_message(&mut self, from: &str, to: Option<String>, kind: Kind, tag: Tag, ok: bool) {
         let origin = self.session_of(from).expect("only members speak");
         let session = &self.oracle.sessions[origin];
         assert_eq!(session.wire, self.oracle.speaking, "taken from an old connection: {tag:?}");
@@ -119,18 +196,17 @@ impl World {
         if self.plan.commits_later {
             // One that is about to be welcome is only known by its name yet.
             let to = to.map(|name| recipient.flatten().ok_or(name));
-            self.oracle.proposed.push(Proposed { tag, is_text, origin, to });
+            self.oracle.proposed.push(Proposed { tag, kind, origin, to });
             return;
         }
-        self.log_message(tag, is_text, origin, recipient.map(|to| to.unwrap_or(NOBODY)));
+        if kind == Kind::Move {
+            return; // the record of its turn comes next
+        }
+        let only = recipient.map(|to| to.unwrap_or(NOBODY));
+        self.log_message(tag, what_of(kind, tag, only), origin, only);
     }
 
-    fn log_message(&mut self, tag: Tag, is_text: bool, origin: usize, only: Option<usize>) {
-        let what = match (is_text, only) {
-            (true, None) => What::Text(tag),
-            (true, Some(_)) => What::Direct(tag),
-            (false, _) => What::Bytes(tag),
-        };
+    pub(crate) fn log_message(&mut self, tag: Tag, what: What, origin: usize, only: Option<usize>) {
         self.oracle.log().push(Record { origin, only, what });
         let fates = &mut self.clients[tag.client].fates;
         fates.log(tag.receipt);
@@ -164,7 +240,8 @@ impl World {
                     self.log_commit(body.as_bytes());
                 }
                 Draft::Bytes { body, .. } => self.log_commit(body),
-                Draft::TurnEnded { .. } | Draft::Uploaded { .. } => {}
+                Draft::TurnEnded { turn, .. } => self.commit_turn(*turn),
+                Draft::Uploaded { .. } => {} // nobody sends files here
             }
         }
     }
@@ -184,19 +261,20 @@ impl World {
 
     fn log_commit(&mut self, body: &[u8]) {
         let (tag, _) = body::read(body).expect("a whole body");
-        let index = self.oracle.proposed.iter().position(|proposed| proposed.tag == tag);
-        let index = index.expect("only what was taken is committed");
-        let Proposed { is_text, origin, to, .. } = self.oracle.proposed.remove(index);
+        let Proposed { kind, origin, to, .. } = self.oracle.forget_proposed(tag);
         let find = |name: String| self.session_of(&name).unwrap_or(NOBODY);
         let only = to.map(|to| to.unwrap_or_else(find));
-        self.log_message(tag, is_text, origin, only);
+        self.log_message(tag, what_of(kind, tag, only), origin, only);
     }
 
     /// Up to where a new session is past the log: behind it lie the latest records for it.
     pub(crate) fn beginning(&mut self, session: usize, oldest: u64) -> u64 {
         let history = self.plan.rules.history;
+        let is_exact = self.plan.has_turns && !self.plan.commits_later;
+        let welcomed_at = self.oracle.sessions[session].welcomed_at;
         let log = self.oracle.log();
-        let (mut seq, mut begins, mut found) = (log.len() as u64, log.len() as u64, 0);
+        let head = if is_exact { welcomed_at } else { log.len() as u64 };
+        let (mut seq, mut begins, mut found) = (head, head, 0);
         while seq >= oldest && seq > 0 && found < history {
             if log[seq as usize - 1].is_for(session) {
                 (begins, found) = (seq - 1, found + 1);
@@ -234,6 +312,7 @@ impl World {
             "{skipped} records before {seq}, behind {cursor}, are skipped by client {client}"
         );
         self.check_content(&record, event);
+        self.check_ended(session, event);
         let fates = &mut self.clients[client].fates;
         (fates.cursor, fates.last) = (seq, seq);
         self.coverage.delivered += 1;
@@ -248,6 +327,7 @@ impl World {
             Event::Direct { from, body, .. } => (from, self.tag(body.as_bytes()).map(What::Direct)),
             Event::Joined { name, .. } => (name, Some(What::Joined)),
             Event::Left { name, reason, .. } => (name, Some(What::Left(*reason))),
+            Event::TurnEnded { turn, from, .. } => (from, Some(What::TurnEnded(*turn))),
             other => panic!("no record: {other:?}"),
         };
         let seq = event.seq();
@@ -256,7 +336,7 @@ impl World {
     }
 
     /// The tag of a body that is whole and right to the last byte.
-    fn tag(&self, body: &[u8]) -> Option<Tag> {
+    pub(crate) fn tag(&self, body: &[u8]) -> Option<Tag> {
         let (tag, _) = body::read(body)?;
         let message = self.clients.get(tag.client)?.fates.messages.get(tag.receipt as usize - 1)?;
         (message.size == body.len()).then_some(tag)

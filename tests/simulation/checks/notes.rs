@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use tcpkit::message::{Mode, Reason};
-use tcpkit::{Handler, Message, Refusal, Room};
+use tcpkit::{Handler, Message, Refusal, Relay, Room, Turns};
 
 use crate::body::{self, Tag};
 
@@ -16,18 +16,26 @@ pub(crate) const WORDS: &str = "no shouting in here, whatever the matter is, how
 pub(crate) enum Note {
     Joined { name: String, members: usize },
     Left { name: String, reason: Reason, members: usize },
-    Message { from: String, to: Option<String>, is_text: bool, tag: Tag, is_taken: bool },
+    Message { from: String, to: Option<String>, kind: Kind, tag: Tag, is_taken: bool },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Bytes,
+    Move,
 }
 
 pub(crate) type Notes = Arc<Mutex<Vec<Note>>>;
 
 pub(crate) struct Recorder {
     notes: Notes,
+    has_turns: bool,
 }
 
 impl Recorder {
-    pub(crate) fn new(notes: Notes) -> Self {
-        Self { notes }
+    pub(crate) fn new(notes: Notes, has_turns: bool) -> Self {
+        Self { notes, has_turns }
     }
 
     fn note(&self, note: Note) {
@@ -37,7 +45,7 @@ impl Recorder {
 
 impl Handler for Recorder {
     fn mode(&self) -> Mode {
-        Mode::Relay
+        if self.has_turns { Turns.mode() } else { Relay.mode() }
     }
 
     fn joined(&self, room: &mut Room<'_>) {
@@ -46,20 +54,24 @@ impl Handler for Recorder {
     }
 
     fn message(&self, room: &mut Room<'_>, message: Message<'_>) -> Result<(), Refusal> {
-        let (bytes, to) = match message {
-            Message::Text(text) => (text.as_bytes(), None),
-            Message::Bytes(bytes) => (bytes, None),
-            Message::Direct { to, text } => (text.as_bytes(), Some(to.to_owned())),
+        let (bytes, to, kind) = match message {
+            Message::Text(text) => (text.as_bytes(), None, Kind::Text),
+            Message::Bytes(bytes) => (bytes, None, Kind::Bytes),
+            Message::Direct { to, text } => (text.as_bytes(), Some(to.to_owned()), Kind::Text),
+            Message::Move { text, .. } => (text.as_bytes(), None, Kind::Move),
             _ => panic!("a message of a kind that nobody sends"),
         };
         let (tag, is_refused) = body::read(bytes).expect("a whole body");
         if is_refused {
             return Err(Refusal::new(WORDS));
         }
-        let result = room.relay(message);
+        let result = if self.has_turns {
+            Turns.message(room, message)
+        } else {
+            Relay.message(room, message)
+        };
         let (from, is_taken) = (room.member().name.to_owned(), result.is_ok());
-        let is_text = !matches!(message, Message::Bytes(_));
-        self.note(Note::Message { from, to, is_text, tag, is_taken });
+        self.note(Note::Message { from, to, kind, tag, is_taken });
         result
     }
 

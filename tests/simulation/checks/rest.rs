@@ -21,6 +21,10 @@ impl World {
         self.check_silence();
         self.check_debts();
         self.check_graces();
+        if self.plan.has_turns && self.server.hub.is_some() {
+            self.check_deadline();
+            self.check_knowledge();
+        }
         if self.is_calm {
             let unrest = self.unrest();
             let Some(unrest) = unrest else { return self.rest() };
@@ -89,6 +93,10 @@ impl World {
             return Some(format!("{} sessions of {}", hub.sessions(), living.len()));
         }
         let head = hub.log().last_seq();
+        if let Some(client) = self.without_turn().filter(|_| self.plan.has_turns) {
+            self.urge_players();
+            return Some(format!("client {client} gets no turn"));
+        }
         for client in living {
             let it = &self.clients[client];
             let Some(session) = &it.session else { continue };
@@ -102,6 +110,9 @@ impl World {
                 return Some(format!(
                     "client {client}: {session:?}, {owned} records, {unsettled:?} unsettled"
                 ));
+            }
+            if self.plan.has_turns && !self.is_quiet(client) {
+                return Some(format!("client {client} has not got everything"));
             }
         }
         None

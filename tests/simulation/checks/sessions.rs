@@ -1,11 +1,14 @@
 //! Sessions: who has one, over which connection, and that none ends before its time, or after.
 
 use tcpkit::Loss;
+use tcpkit::hub::Rules;
 use tcpkit::log::SessionId;
 use tcpkit::message::{ErrorCode, Reason, StatusCode};
 use tcpkit::report::Report;
+use tcpkit::settings::OnTimeout;
 
 use super::heart::SLACK;
+use super::turns::{Game, Holder};
 use crate::network::Time;
 use crate::schedule::nanoseconds;
 use crate::trace;
@@ -28,8 +31,12 @@ pub(crate) struct Session {
     pub(crate) client: Option<usize>,
     pub(crate) wire: Option<usize>,
     pub(crate) away_since: Option<Time>,
+    /// Since when it is there without a break.
+    pub(crate) there_since: Time,
     /// Only records behind this one are for it.
     pub(crate) begins: u64,
+    /// The last record when it was welcomed.
+    pub(crate) welcomed_at: u64,
     /// The messages of its client up to this receipt are not its own.
     pub(crate) base: u64,
     pub(crate) last_logged: u64,
@@ -38,6 +45,8 @@ pub(crate) struct Session {
     /// Its end was looked at.
     pub(crate) is_judged: bool,
     pub(crate) left_is_logged: bool,
+    /// How many turns in a row it let pass.
+    pub(crate) strikes: u32,
 }
 
 impl Session {
@@ -49,14 +58,28 @@ impl Session {
             client: None,
             wire: None,
             away_since: None,
+            there_since: 0,
             begins: 0,
+            welcomed_at: 0,
             base: 0,
             last_logged: 0,
             refused: 0,
             has_ended: false,
             is_judged: false,
             left_is_logged: false,
+            strikes: 0,
         }
+    }
+
+    /// Whether it let too many turns pass.
+    pub(crate) fn is_to_be_turned_out(&self, rules: &Rules) -> bool {
+        let turns = rules.turns;
+        turns.on_timeout == OnTimeout::TurnOut && self.strikes >= turns.strikes.max(1)
+    }
+
+    /// Whether it lives and has a connection.
+    pub(crate) fn is_there(&self) -> bool {
+        self.client.is_some() && !self.has_ended && self.away_since.is_none()
     }
 }
 
@@ -80,6 +103,7 @@ impl World {
                 Report::Refused { violation, .. } => {
                     self.note_violation(violation.code, &violation);
                 }
+                Report::TurnEnded { turn, outcome, .. } => self.check_report(turn, outcome),
                 other => panic!("the server reports {other}"),
             }
         }
@@ -104,6 +128,7 @@ impl World {
         let client = self.wires[wire].client;
         let it = &mut self.oracle.sessions[session];
         (it.client, it.wire, it.begins) = (Some(client), Some(wire), begins);
+        it.there_since = self.now;
         it.last_logged = self.clients[client].fates.left;
         it.base = it.last_logged;
         self.wires[wire].session = Some(session);
@@ -117,19 +142,25 @@ impl World {
         let oldest = self.oldest();
         let (now, late) = (self.now, self.server_late());
         let grace = nanoseconds(self.plan.rules.grace);
+        let was_away = self.oracle.sessions[session].away_since.is_some();
+        self.note_holder(session, if was_away { Holder::Back } else { Holder::TakenOver });
         let it = &mut self.oracle.sessions[session];
         assert_eq!(it.client, Some(self.wires[wire].client), "it goes on with somebody else");
         match it.away_since.take() {
-            Some(since) => assert!(now <= since + grace + late, "resumed behind its grace"),
+            Some(since) => {
+                it.there_since = now;
+                assert!(now <= since + grace + late, "resumed behind its grace");
+            }
             None => self.coverage.takeovers += 1,
         }
         if let Some(old) = it.wire.replace(wire) {
             self.wires[old].server_heart.stop();
         }
+        let head = self.oracle.log().len() as u64;
         self.coverage.gaps += u64::from(missed > 0);
         self.coverage.missed_records += missed;
         self.wires[wire].session = Some(session);
-        self.wires[wire].resumption = Some(Resumption { oldest, missed });
+        self.wires[wire].resumption = Some(Resumption { oldest, missed, head });
         self.wires[wire].server_heart.start(self.now);
         self.wires[wire].server_heard = self.now;
     }
@@ -158,6 +189,7 @@ impl World {
         let it = &mut self.oracle.sessions[session];
         assert!(it.away_since.is_none(), "away twice");
         (it.away_since, it.wire) = (Some(self.now), None);
+        self.note_holder(session, Holder::Away);
     }
 
     /// A session has ended: was it time?
@@ -176,6 +208,14 @@ impl World {
             return;
         }
         let (now, grace) = (self.now, nanoseconds(self.plan.rules.grace));
+        // One may also be given up, or leave, just when it lets one turn too many pass.
+        if session.is_to_be_turned_out(&self.plan.rules) && reason == Reason::TurnedOut {
+            self.coverage.turn_outs += 1;
+            if let Some(wire) = wire {
+                self.wires[wire].server_heart.stop();
+            }
+            return;
+        }
         match session.away_since {
             Some(since) if now >= since + grace => {
                 self.coverage.graces_over += 1;
@@ -225,6 +265,7 @@ impl World {
         match code {
             StatusCode::NotUtf8 => self.coverage.not_utf8 += 1,
             StatusCode::TooLarge => self.coverage.too_large += 1,
+            StatusCode::NotYourTurn => self.check_not_your_turn(session, client, receipt),
             StatusCode::NoSuchRecipient => self.coverage.no_recipient += 1,
             _ => {}
         }
@@ -238,7 +279,8 @@ impl World {
         let known = self.oracle.logs.last().map_or(0, Vec::len) as u64;
         assert_eq!(log.last_seq(), known, "the log is not what was accepted");
         // A Left gets its place whether there is room or not: each session has but one.
-        let notices = self.oracle.sessions.len() as u64;
+        let turns = self.oracle.games.last().map_or(0, Game::notices);
+        let notices = self.oracle.sessions.len() as u64 + turns;
         let most = log.max_bytes() + notices * NOTICE_COST;
         assert!(log.bytes() <= most, "the log holds {} bytes", log.bytes());
         let most = rules.log_records + notices;
