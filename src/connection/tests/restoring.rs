@@ -317,7 +317,7 @@ fn much_that_is_sent_again_keeps_nobody_from_reading() {
     drop(peer);
     let (peer, ..) = next_peer(&to_come);
     for _ in 0..60 {
-        connection.send_bytes(&[0; 50_000]).expect("kept");
+        connection.send_bytes(&vec![0; 50_000]).expect("kept");
     }
     let server = start(move || {
         peer.send(&resumed(0, 0, 0));
