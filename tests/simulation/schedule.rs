@@ -195,7 +195,7 @@ impl Plan {
             commits_later,
             clients: random.between(2, 8).min(random.between(2, 8)) as usize,
             client_rhythm: if same { rhythm } else { self::rhythm(random, unit) },
-            policy: policy(random, unit),
+            policy: policy(random, unit, rules.idle_time),
             without_policy: random.pick(&[0, 0, 0, 200]),
             unit,
             calm_at: unit * random.between(10, 40),
@@ -244,11 +244,14 @@ fn turn_rules(random: &mut Random, unit: Time) -> TurnRules {
     }
 }
 
-fn policy(random: &mut Random, unit: Time) -> ReconnectPolicy {
+fn policy(random: &mut Random, unit: Time, idle_time: Duration) -> ReconnectPolicy {
     let first = times(unit, random.between(1, 10));
+    let most = first * random.pick(&[1, 2, 8, 30]);
+    // Where who is idle is sent away, all are there at once only if they come back much faster.
+    let most = if idle_time.is_zero() { most } else { most.min(idle_time / 16).max(first) };
     ReconnectPolicy {
         first,
-        most: first * random.pick(&[1, 2, 8, 30]),
+        most,
         attempts: random.pick(&[0, 0, 0, 8]),
         give_up_after: times(unit, random.pick(&[0, 0, 0, 300])),
     }
