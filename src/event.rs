@@ -68,7 +68,8 @@ pub enum Event {
     Resumed { missed: u64 },
     /// There is a new connection, and the server did not know the session any more: this client is
     /// a newcomer, and of `unconfirmed` messages nobody will learn whether they were accepted.
-    /// Those that never left are sent now. What happened meanwhile is missed.
+    /// Those that never left are sent now, but for moves: their game is lost as well, and each of
+    /// them is [refused](Self::Refused) with `NotYourTurn`. What happened meanwhile is missed.
     SessionLost { unconfirmed: u64 },
 }
 

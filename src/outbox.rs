@@ -14,13 +14,17 @@
 //!             sessions   |  put in line to be   |  sent while there was
 //!             that ended |  written             |  no connection
 //! ```
+//!
+//! A message that is kept while there is no connection may make no sense in a new session. It is
+//! refused here then, and bears no id.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use crate::backlog::Backlog;
 use crate::event::{Fate, Receipt};
-use crate::message::{ErrorCode, Frame, StatusCode, Violation};
+use crate::frame::HEADER;
+use crate::message::{ErrorCode, Frame, StatusCode, Violation, kind};
 
 /// How many refusals are remembered, the newest ones: with [`DETAIL_MAX`] 24 MiB at the worst.
 const REFUSALS_MAX: usize = 65_536;
@@ -50,6 +54,19 @@ pub(crate) struct Outbox {
     forgotten: u64,
     /// What was open when its session ended, in ascending order. Refusals in it stand.
     unknown: Vec<RangeInclusive<u64>>,
+    /// What was refused here since `base`, each with the id of the next message, in ascending
+    /// order.
+    skipped: Vec<(u64, u64)>,
+}
+
+/// What becomes of the messages of a session that is lost.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LostSession {
+    /// How many have an unknown fate from now on.
+    pub(crate) unconfirmed: u64,
+    /// Those that never left and will not, since they were for that session alone: they are
+    /// refused.
+    pub(crate) refused: Vec<Receipt>,
 }
 
 impl Outbox {
@@ -60,7 +77,7 @@ impl Outbox {
 
     /// The id of the next message.
     pub(crate) fn next_id(&self) -> u64 {
-        self.sent + 1 - self.base
+        self.id(self.sent) + 1
     }
 
     /// Takes the next message, which bears [`next_id`](Self::next_id), and puts it in `line` to be
@@ -122,38 +139,65 @@ impl Outbox {
             let words = format!("message {id} is refused after it was accepted");
             return Err(Violation::new(ErrorCode::OutOfOrder, words));
         }
-        self.refusals.insert(receipt, (code, shorten(detail).to_owned()));
+        self.remember_refusal(receipt, code, detail);
         self.arrive(receipt);
+        Ok(Some(Receipt(receipt)))
+    }
+
+    fn remember_refusal(&mut self, receipt: u64, code: StatusCode, detail: &str) {
+        self.refusals.insert(receipt, (code, shorten(detail).to_owned()));
         if self.refusals.len() > REFUSALS_MAX
             && let Some((oldest, _)) = self.refusals.pop_first()
         {
             self.forgotten = oldest;
         }
-        Ok(Some(Receipt(receipt)))
     }
 
     /// The session goes on, and the server has seen its messages up to the id `seen`.
     pub(crate) fn resume(&mut self, seen: u64) -> Result<(), Violation> {
-        let (least, most) = (self.arrived - self.base, self.left - self.base);
+        let (least, most) = (self.id(self.arrived), self.id(self.left));
         if !(least..=most).contains(&seen) {
             let words = format!("seen is {seen}, it must be between {least} and {most}");
             return Err(Violation::new(ErrorCode::Malformed, words));
         }
-        self.arrive(self.base + seen);
+        self.arrive(self.bearer(seen));
         Ok(())
     }
 
     /// The session is lost: what may have reached the server and has no fate gets none any more,
-    /// and the rest becomes the first of a new session. Gives how many are unknown.
-    pub(crate) fn lose_session(&mut self) -> u64 {
+    /// and the rest becomes the first of a new session.
+    pub(crate) fn lose_session(&mut self) -> LostSession {
         let unconfirmed = self.unsettled(Receipt(self.left));
         if unconfirmed > 0 {
             self.remember_unknown(self.settled + 1..=self.left);
         }
         self.arrive(self.left);
-        self.backlog.renumber(self.left - self.base);
         (self.base, self.settled) = (self.left, self.left);
-        unconfirmed
+        LostSession { unconfirmed, refused: self.begin_anew() }
+    }
+
+    /// Numbers what never left for a new session, but for what makes no sense in it. Gives that.
+    fn begin_anew(&mut self) -> Vec<Receipt> {
+        self.skipped.clear();
+        let (mut receipt, mut next_id) = (self.base, 1);
+        let skipped = &mut self.skipped;
+        let mut refusals = Vec::new();
+        self.backlog.begin_anew(|frame| {
+            receipt += 1;
+            let refusal = refusal_in_new_session(frame);
+            match refusal {
+                None => next_id += 1,
+                Some((code, detail)) => {
+                    skipped.push((receipt, next_id));
+                    refusals.push((receipt, code, detail));
+                }
+            }
+            refusal.is_none()
+        });
+        for (receipt, code, detail) in &refusals {
+            self.remember_refusal(*receipt, *code, detail);
+        }
+        refusals.into_iter().map(|(receipt, ..)| Receipt(receipt)).collect()
     }
 
     /// Of too many ranges the oldest two become one, with what was accepted in between: a fate
@@ -178,7 +222,7 @@ impl Outbox {
 
     fn arrive(&mut self, receipt: u64) {
         self.arrived = self.arrived.max(receipt);
-        self.backlog.drop_through(self.arrived - self.base);
+        self.backlog.drop_through(self.id(self.arrived));
     }
 
     /// What became of a message, or `None` while that is open.
@@ -213,13 +257,32 @@ impl Outbox {
 
     /// The receipt of the message that a status speaks of.
     fn receipt(&self, id: u64) -> Result<u64, Violation> {
-        let most = self.left - self.base;
+        let most = self.id(self.left);
         if id == 0 || id > most {
             let words = format!("a status for message {id} of {most}");
             return Err(Violation::new(ErrorCode::Malformed, words));
         }
-        Ok(self.base + id)
+        Ok(self.bearer(id))
     }
+
+    /// The receipt of the message that bears an id; `base` for 0.
+    fn bearer(&self, id: u64) -> u64 {
+        let ahead = self.skipped.partition_point(|(_, next_id)| *next_id <= id);
+        self.base + id + ahead as u64
+    }
+
+    /// The id of a message of this session, or the last one before it if it bears none.
+    fn id(&self, receipt: u64) -> u64 {
+        let ahead = self.skipped.partition_point(|(skipped, _)| *skipped <= receipt);
+        receipt - self.base - ahead as u64
+    }
+}
+
+/// Why a message that never left makes no sense in a new session, if so: a move is for a turn of
+/// the game that was lost with the old one, and the new one has a turn of the same number.
+fn refusal_in_new_session(frame: &[u8]) -> Option<(StatusCode, &'static str)> {
+    let is_move = frame.get(HEADER - 1) == Some(&kind::MOVE);
+    is_move.then_some((StatusCode::NotYourTurn, "the turn was lost with its session"))
 }
 
 /// The beginning of `detail` that is remembered.

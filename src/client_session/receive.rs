@@ -7,11 +7,12 @@ use super::turns::holder;
 use super::{ClientSession, Phase};
 use crate::codec::decode;
 use crate::end::End;
-use crate::event::Event;
+use crate::event::{Event, Fate, Receipt};
 use crate::frame::{HANDSHAKE_FRAME_MAX, RawFrame};
 use crate::message::{
     ErrorCode, FLAG_GAP, FLAG_RESUMED, Frame, SessionKey, StatusCode, VERSION, Violation, kind,
 };
+use crate::outbox::LostSession;
 
 /// What an InitAck says of the session.
 struct Answer {
@@ -110,12 +111,22 @@ impl ClientSession {
         } else if self.key.replace(session).is_some() {
             self.last_seq = 0;
             self.seat.begin_anew();
-            let unconfirmed = self.outbox.lose_session();
+            let LostSession { unconfirmed, refused } = self.outbox.lose_session();
             self.streams.lose_session();
             self.answers += 1;
             self.inbox.push_about_connection(Event::SessionLost { unconfirmed });
+            refused.into_iter().for_each(|receipt| self.tell_refusal(receipt));
         }
         Ok(())
+    }
+
+    /// A message is refused before it was sent.
+    fn tell_refusal(&mut self, receipt: Receipt) {
+        if self.inbox.keep.refusals
+            && let Some(Fate::Refused { code, detail }) = self.outbox.fate(receipt)
+        {
+            self.keep_event(Event::Refused { receipt, code, detail });
+        }
     }
 
     /// The handshake is done: what is kept may be sent.
