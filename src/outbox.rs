@@ -54,6 +54,8 @@ pub(crate) struct Outbox {
     forgotten: u64,
     /// What was open when its session ended, in ascending order. Refusals in it stand.
     unknown: Vec<RangeInclusive<u64>>,
+    /// The last message that a flush has answered for.
+    flushed: u64,
     /// What was refused here since `base`, each with the id of the next message, in ascending
     /// order.
     skipped: Vec<(u64, u64)>,
@@ -253,6 +255,32 @@ impl Outbox {
         }
         let ahead = self.refusals.range(settled + 1..=last.0).count();
         last.0 - settled - ahead as u64
+    }
+
+    /// How many messages behind `first` up to `last` have an unknown fate. Where fates were
+    /// forgotten that is more than were ever open.
+    pub(crate) fn unknown(&self, first: Receipt, last: Receipt) -> u64 {
+        let begin = self.unknown.partition_point(|range| *range.end() <= first.0);
+        let in_range = |range: &RangeInclusive<u64>| {
+            let (start, end) = ((*range.start()).max(first.0 + 1), (*range.end()).min(last.0));
+            let messages = (end + 1).saturating_sub(start);
+            if messages == 0 {
+                0
+            } else {
+                messages - self.refusals.range(start..=end).count() as u64
+            }
+        };
+        self.unknown[begin..].iter().map(in_range).sum()
+    }
+
+    /// The last message that a flush has answered for.
+    pub(crate) fn flushed(&self) -> Receipt {
+        Receipt(self.flushed)
+    }
+
+    /// A flush answers for all messages up to `last`.
+    pub(crate) fn flush(&mut self, last: Receipt) {
+        self.flushed = self.flushed.max(last.0);
     }
 
     /// The receipt of the message that a status speaks of.

@@ -272,6 +272,27 @@ fn unknown_ranges_are_bounded_and_only_ever_say_less() {
     let remembered = "ra?".repeat(UNKNOWN_MAX - 1);
     assert_eq!(fates(&outbox), forgotten + &remembered);
     assert_eq!(outbox.unsettled(outbox.last()), 0);
+    assert_eq!(outbox.unknown(Receipt(0), outbox.last()), 21 + UNKNOWN_MAX as u64 - 1);
+}
+
+#[test]
+fn counts_what_is_unknown_in_a_range() {
+    let mut outbox = Outbox::new(true);
+    for _ in 0..2 {
+        send(&mut outbox, 5);
+        outbox.accept(1).expect("legal");
+        outbox.refuse(3, StatusCode::Refused, "").expect("legal");
+        outbox.lose_session();
+    }
+    assert_eq!(fates(&outbox), "a?r??a?r??");
+    for first in 0..=10 {
+        for last in 0..=10 {
+            let fates = fates(&outbox);
+            let range = fates.get(first..last.max(first)).unwrap_or_default();
+            let (first, last) = (Receipt(first as u64), Receipt(last as u64));
+            assert_eq!(outbox.unknown(first, last), range.matches('?').count() as u64);
+        }
+    }
 }
 
 #[test]

@@ -132,6 +132,25 @@ fn messages_wait_for_the_connection_and_go_into_a_new_session_if_need_be() {
 }
 
 #[test]
+fn a_flush_tells_once_of_what_was_lost_with_its_session() {
+    let (connection, mut peer, to_come) = restored_at_once();
+    let connection = Arc::new(connection);
+    for is_under_way in [true, false] {
+        connection.send("left").expect("open");
+        let other = Arc::clone(&connection);
+        let flush = move || other.flush_timeout(PATIENCE);
+        let begun = is_under_way.then(|| start(flush.clone()));
+        drop(peer);
+        (peer, ..) = next_peer(&to_come);
+        peer.send(&init_ack());
+        until(|| connection.is_connected());
+        let flushed = begun.map_or_else(flush, |begun| result_of(&begun));
+        assert!(matches!(flushed, Err(Error::Unconfirmed(1))), "{flushed:?}");
+        connection.flush().expect("it is told, and nothing was sent since");
+    }
+}
+
+#[test]
 fn a_full_queue_fails_or_blocks_until_there_is_room() {
     for on_full in [OnFull::Fail, OnFull::Block] {
         let queue = Queue { bytes: 1000, on_full };
