@@ -229,10 +229,10 @@ impl Connection {
     }
 
     fn confirm_within(&self, receipt: Receipt, limit: Option<Duration>) -> Result<Fate, Error> {
-        let mut was_open = false;
+        let mut was_alive = false;
         self.core.wait(Waiting::Confirmation, limit, |session| match session.fate(receipt) {
             Some(fate) => Some(Ok(fate)),
-            None if is_closed_meanwhile(session, &mut was_open) => Some(Err(Error::Closed)),
+            None if is_closed_meanwhile(session, &mut was_alive) => Some(Err(Error::Closed)),
             None => session.ended().map(|_| Ok(Fate::Unknown)),
         })
     }
@@ -258,12 +258,12 @@ impl Connection {
     }
 
     fn flush_within(&self, limit: Option<Duration>) -> Result<(), Error> {
-        let (mut range, mut was_open) = (None, false);
+        let (mut range, mut was_alive) = (None, false);
         self.core.wait(Waiting::Confirmation, limit, |session| {
             let begin = || (session.flushed(), session.last_receipt());
             let (first, last) = *range.get_or_insert_with(begin);
             let open = session.unsettled(last);
-            if open > 0 && is_closed_meanwhile(session, &mut was_open) {
+            if open > 0 && is_closed_meanwhile(session, &mut was_alive) {
                 return Some(Err(Error::Closed));
             }
             if open > 0 && session.ended().is_none() {
@@ -409,9 +409,9 @@ impl Core {
 
 /// Whether this side is closing, or has closed, the connection under a call that waits. A call that
 /// comes after the end is told what is known by then instead.
-fn is_closed_meanwhile(session: &ClientSession, was_open: &mut bool) -> bool {
-    *was_open |= session.is_open();
-    session.is_closing() || (*was_open && matches!(session.ended(), Some(End::Closed { .. })))
+fn is_closed_meanwhile(session: &ClientSession, was_alive: &mut bool) -> bool {
+    *was_alive |= session.is_alive();
+    session.is_closing() || (*was_alive && matches!(session.ended(), Some(End::Closed { .. })))
 }
 
 impl Drop for Connection {

@@ -151,6 +151,24 @@ fn a_flush_tells_once_of_what_was_lost_with_its_session() {
 }
 
 #[test]
+fn calls_that_wait_through_an_outage_are_ended_by_close() {
+    let (connection, peer, to_come) = restored_at_once();
+    let connection = Arc::new(connection);
+    let receipt = connection.send("left").expect("open");
+    drop(peer);
+    let (peer, ..) = next_peer(&to_come); // it does not answer
+    let [confirming, flushing] = [(); 2].map(|()| Arc::clone(&connection));
+    let confirmed = start(move || confirming.confirm(receipt).map(|_| ()));
+    let flushed = start(move || flushing.flush());
+    until(|| connection.core.answers.waiting() == 2);
+    let _ = connection.close(); // nobody is there to be told
+    drop(peer);
+    for told in [result_of(&confirmed), result_of(&flushed)] {
+        assert!(matches!(told, Err(Error::Closed)), "{told:?}");
+    }
+}
+
+#[test]
 fn a_full_queue_fails_or_blocks_until_there_is_room() {
     for on_full in [OnFull::Fail, OnFull::Block] {
         let queue = Queue { bytes: 1000, on_full };
