@@ -66,6 +66,8 @@ pub(crate) struct Outbox {
 pub(crate) struct LostSession {
     /// How many have an unknown fate from now on.
     pub(crate) unconfirmed: u64,
+    /// The last one that may have left.
+    pub(crate) up_to: Receipt,
     /// Those that never left and will not, since they were for that session alone: they are
     /// refused.
     pub(crate) refused: Vec<Receipt>,
@@ -169,13 +171,14 @@ impl Outbox {
     /// The session is lost: what may have reached the server and has no fate gets none any more,
     /// and the rest becomes the first of a new session.
     pub(crate) fn lose_session(&mut self) -> LostSession {
-        let unconfirmed = self.unsettled(Receipt(self.left));
+        let up_to = Receipt(self.left);
+        let unconfirmed = self.unsettled(up_to);
         if unconfirmed > 0 {
             self.remember_unknown(self.settled + 1..=self.left);
         }
         self.arrive(self.left);
         (self.base, self.settled) = (self.left, self.left);
-        LostSession { unconfirmed, refused: self.begin_anew() }
+        LostSession { unconfirmed, up_to, refused: self.begin_anew() }
     }
 
     /// Numbers what never left for a new session, but for what makes no sense in it. Gives that.

@@ -111,10 +111,10 @@ impl ClientSession {
         } else if self.key.replace(session).is_some() {
             self.last_seq = 0;
             self.seat.begin_anew();
-            let LostSession { unconfirmed, refused } = self.outbox.lose_session();
+            let LostSession { unconfirmed, up_to, refused } = self.outbox.lose_session();
             self.streams.lose_session();
             self.answers += 1;
-            self.inbox.push_about_connection(Event::SessionLost { unconfirmed });
+            self.inbox.push_about_connection(Event::SessionLost { unconfirmed, up_to });
             refused.into_iter().for_each(|receipt| self.tell_refusal(receipt));
         }
         Ok(())

@@ -27,8 +27,8 @@ fn send_away(outbox: &mut Outbox, count: u64) {
     }
 }
 
-fn lost(unconfirmed: u64) -> LostSession {
-    LostSession { unconfirmed, refused: Vec::new() }
+fn lost(unconfirmed: u64, up_to: u64) -> LostSession {
+    LostSession { unconfirmed, up_to: Receipt(up_to), refused: Vec::new() }
 }
 
 fn ids(line: &[u8]) -> Vec<u64> {
@@ -205,7 +205,7 @@ fn a_lost_session_leaves_what_was_told_and_what_never_left() {
     outbox.refuse(6, StatusCode::Refused, "").expect("legal");
     send_away(&mut outbox, 2);
     assert_eq!(outbox.unsettled(Receipt(9)), 5);
-    assert_eq!(outbox.lose_session(), lost(3));
+    assert_eq!(outbox.lose_session(), lost(3, 7));
     assert_eq!(fates(&outbox), "ara??r?..");
     assert_eq!((outbox.unsettled(Receipt(7)), outbox.unsettled(Receipt(9))), (0, 2));
     assert_eq!(sent_again(&mut outbox), [1, 2]);
@@ -225,7 +225,8 @@ fn a_move_that_never_left_is_refused_and_leaves_no_hole() {
     }
     send_away(&mut outbox, 2);
     let refused = [2, 4, 7].map(Receipt).to_vec();
-    assert_eq!(outbox.lose_session(), LostSession { unconfirmed: 1, refused });
+    let up_to = Receipt(1);
+    assert_eq!(outbox.lose_session(), LostSession { unconfirmed: 1, up_to, refused });
     assert_eq!((&*fates(&outbox), outbox.unsettled(outbox.last())), ("?r.r..r..", 5));
     assert_eq!(sent_again(&mut outbox), [1, 2, 3, 4, 5]);
     assert_eq!(ids(&send(&mut outbox, 1)), [6]);
@@ -237,7 +238,7 @@ fn a_move_that_never_left_is_refused_and_leaves_no_hole() {
     assert_eq!(sent_again(&mut outbox), [5, 6]);
     assert_eq!(outbox.accept(4), Ok(Some(Receipt(8))));
     assert_eq!(fates(&outbox), "?rarrara..");
-    assert_eq!(outbox.lose_session(), lost(2));
+    assert_eq!(outbox.lose_session(), lost(2, 10));
     assert_eq!((&*fates(&outbox), outbox.next_id()), ("?rarrara??", 1));
 }
 
@@ -249,7 +250,8 @@ fn many_sessions_are_lost_one_after_the_other() {
         send(&mut outbox, session % 4);
         outbox.accept(1).ok();
         expected += ["", "a", "a?", "a??"][session as usize % 4];
-        assert_eq!(outbox.lose_session(), lost((session % 4).saturating_sub(1)));
+        let unconfirmed = (session % 4).saturating_sub(1);
+        assert_eq!(outbox.lose_session(), lost(unconfirmed, expected.len() as u64));
         assert_eq!(outbox.kept_bytes(), 0);
     }
     assert_eq!(fates(&outbox), expected);
@@ -260,11 +262,11 @@ fn many_sessions_are_lost_one_after_the_other() {
 fn unknown_ranges_are_bounded_and_only_ever_say_less() {
     let mut outbox = Outbox::new(true);
     let sessions = UNKNOWN_MAX as u64 + 10;
-    for _ in 0..sessions {
+    for session in 1..=sessions {
         send(&mut outbox, 3);
         outbox.refuse(1, StatusCode::Refused, "").expect("legal");
         outbox.accept(2).expect("legal");
-        assert_eq!(outbox.lose_session(), lost(1));
+        assert_eq!(outbox.lose_session(), lost(1, 3 * session));
     }
     assert_eq!(outbox.unknown.len(), UNKNOWN_MAX);
     // Of the eleven oldest, which are one range now, the acceptances between are forgotten.

@@ -148,6 +148,9 @@ impl Chat {
                 self.show(Style::Refused, &format!("  ✗ not sent: {}", refusal(*code, detail)))
             }
             Event::Reconnecting { .. } | Event::Resumed { .. } | Event::SessionLost { .. } => {
+                if let Event::SessionLost { up_to, .. } = event {
+                    lock(&self.ticks).lose(*up_to); // how many are unknown is part of the news
+                }
                 let news = self.session.news_of_connection(event);
                 news.map_or(Ok(()), |news| self.show(Style::Notice, &news))
             }

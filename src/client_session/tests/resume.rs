@@ -155,7 +155,8 @@ fn a_lost_session_sends_again_only_what_never_left() {
     let frames = come_back(&mut session, &new_one());
     let direct = format!("{:?}", Frame::Direct { id: 2, to: "bob", body: b"six" });
     assert_eq!(frames, [text_of(1, "five"), direct]);
-    assert_eq!(events(&mut session), [Event::SessionLost { unconfirmed: 1 }]);
+    let lost = Event::SessionLost { unconfirmed: 1, up_to: Receipt(4) };
+    assert_eq!(events(&mut session), [lost]);
     assert_ne!(session.answers(), answers, "those who wait look again");
     let shown = |session: &ClientSession| {
         let fates = (1..=6).map(|number| match session.fate(Receipt(number)) {

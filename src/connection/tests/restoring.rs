@@ -123,7 +123,8 @@ fn messages_wait_for_the_connection_and_go_into_a_new_session_if_need_be() {
     let (mut second, ..) = next_peer(&to_come);
     assert_eq!(peer.next(), None, "the unanswered attempt was given up");
     second.send(&init_ack());
-    assert_eq!(next_event(&connection), Event::SessionLost { unconfirmed: 1 });
+    let lost = Event::SessionLost { unconfirmed: 1, up_to: left };
+    assert_eq!(next_event(&connection), lost);
     assert_eq!(connection.confirm(left).expect("told"), Fate::Unknown);
     let frame = format!("{:?}", Frame::Text { id: 1, body: b"kept" });
     assert_eq!(second.next(), Some(frame));
