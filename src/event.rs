@@ -70,8 +70,9 @@ pub enum Event {
     /// There is a new connection, and the server did not know the session any more: this client is
     /// a newcomer, and of `unconfirmed` messages nobody will learn whether they were accepted: of
     /// those up to `up_to` (number 0: there are none) all that were neither accepted nor refused.
-    /// Those that never left are sent now, but for moves: their game is lost as well, and each of
-    /// them is [refused](Self::Refused) with `NotYourTurn`. What happened meanwhile is missed.
+    /// Those that never left are sent now, but for moves, whose game is lost as well, and for what
+    /// is too large for the server that came back: those are [refused](Self::Refused) with
+    /// `NotYourTurn` and `TooLarge`. What happened meanwhile is missed.
     SessionLost { unconfirmed: u64, up_to: Receipt },
 }
 

@@ -23,13 +23,15 @@ use std::ops::RangeInclusive;
 
 use crate::backlog::Backlog;
 use crate::event::{Fate, Receipt};
-use crate::frame::HEADER;
+use crate::frame::{BODY_MARGIN, HEADER};
 use crate::message::{ErrorCode, Frame, StatusCode, Violation, kind};
 
 /// How many refusals are remembered, the newest ones: with [`DETAIL_MAX`] 24 MiB at the worst.
 const REFUSALS_MAX: usize = 65_536;
 /// How many bytes of a refusal's words are remembered.
 const DETAIL_MAX: usize = 256;
+/// The bytes of a frame that its length does not count: the length itself.
+const LENGTH: usize = 4;
 /// How many ranges of messages with an unknown fate are remembered; each lost session makes one.
 const UNKNOWN_MAX: usize = 1024;
 
@@ -68,7 +70,7 @@ pub(crate) struct LostSession {
     pub(crate) unconfirmed: u64,
     /// The last one that may have left.
     pub(crate) up_to: Receipt,
-    /// Those that never left and will not, since they were for that session alone: they are
+    /// Those that never left and will not, since the new session has no place for them: they are
     /// refused.
     pub(crate) refused: Vec<Receipt>,
 }
@@ -169,8 +171,9 @@ impl Outbox {
     }
 
     /// The session is lost: what may have reached the server and has no fate gets none any more,
-    /// and the rest becomes the first of a new session.
-    pub(crate) fn lose_session(&mut self) -> LostSession {
+    /// and the rest becomes the first of a new session, whose server takes frames up to
+    /// `frame_max`.
+    pub(crate) fn lose_session(&mut self, frame_max: u32) -> LostSession {
         let up_to = Receipt(self.left);
         let unconfirmed = self.unsettled(up_to);
         if unconfirmed > 0 {
@@ -178,26 +181,24 @@ impl Outbox {
         }
         self.arrive(self.left);
         (self.base, self.settled) = (self.left, self.left);
-        LostSession { unconfirmed, up_to, refused: self.begin_anew() }
+        LostSession { unconfirmed, up_to, refused: self.begin_anew(frame_max) }
     }
 
     /// Numbers what never left for a new session, but for what makes no sense in it. Gives that.
-    fn begin_anew(&mut self) -> Vec<Receipt> {
+    fn begin_anew(&mut self, frame_max: u32) -> Vec<Receipt> {
         self.skipped.clear();
         let (mut receipt, mut next_id) = (self.base, 1);
         let skipped = &mut self.skipped;
         let mut refusals = Vec::new();
         self.backlog.begin_anew(|frame| {
             receipt += 1;
-            let refusal = refusal_in_new_session(frame);
-            match refusal {
-                None => next_id += 1,
-                Some((code, detail)) => {
-                    skipped.push((receipt, next_id));
-                    refusals.push((receipt, code, detail));
-                }
-            }
-            refusal.is_none()
+            let Some((code, detail)) = refusal_in_new_session(frame, frame_max) else {
+                next_id += 1;
+                return true;
+            };
+            skipped.push((receipt, next_id));
+            refusals.push((receipt, code, detail));
+            false
         });
         for (receipt, code, detail) in &refusals {
             self.remember_refusal(*receipt, *code, detail);
@@ -309,11 +310,20 @@ impl Outbox {
     }
 }
 
-/// Why a message that never left makes no sense in a new session, if so: a move is for a turn of
-/// the game that was lost with the old one, and the new one has a turn of the same number.
-fn refusal_in_new_session(frame: &[u8]) -> Option<(StatusCode, &'static str)> {
-    let is_move = frame.get(HEADER - 1) == Some(&kind::MOVE);
-    is_move.then_some((StatusCode::NotYourTurn, "the turn was lost with its session"))
+/// Why a message that never left makes no sense in a new session, if so. A move is for a turn of
+/// the game that was lost with the old one, and the new one has a turn of the same number. A frame
+/// above `frame_max` would be the end of the new session.
+fn refusal_in_new_session(frame: &[u8], frame_max: u32) -> Option<(StatusCode, String)> {
+    if frame.get(HEADER - 1) == Some(&kind::MOVE) {
+        let detail = "the turn was lost with its session";
+        return Some((StatusCode::NotYourTurn, detail.into()));
+    }
+    if frame.len() - LENGTH <= frame_max as usize {
+        return None;
+    }
+    let most = frame_max - BODY_MARGIN;
+    let detail = format!("the server that came back takes at most {most} bytes");
+    Some((StatusCode::TooLarge, detail))
 }
 
 /// The beginning of `detail` that is remembered.

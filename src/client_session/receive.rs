@@ -75,8 +75,8 @@ impl ClientSession {
                     let words = format!("a frame_max of {frame_max}");
                     return Err(Violation::new(ErrorCode::Malformed, words));
                 }
-                self.take_answer(&Answer { flags, session, seen, head, missed })?;
                 self.set_frame_max(frame_max);
+                self.take_answer(&Answer { flags, session, seen, head, missed })?;
                 self.mode = mode;
                 name.clone_into(&mut self.name);
                 self.open(now);
@@ -111,7 +111,8 @@ impl ClientSession {
         } else if self.key.replace(session).is_some() {
             self.last_seq = 0;
             self.seat.begin_anew();
-            let LostSession { unconfirmed, up_to, refused } = self.outbox.lose_session();
+            let LostSession { unconfirmed, up_to, refused } =
+                self.outbox.lose_session(self.frame_max);
             self.streams.lose_session();
             self.answers += 1;
             self.inbox.push_about_connection(Event::SessionLost { unconfirmed, up_to });

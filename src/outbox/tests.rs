@@ -205,7 +205,7 @@ fn a_lost_session_leaves_what_was_told_and_what_never_left() {
     outbox.refuse(6, StatusCode::Refused, "").expect("legal");
     send_away(&mut outbox, 2);
     assert_eq!(outbox.unsettled(Receipt(9)), 5);
-    assert_eq!(outbox.lose_session(), lost(3, 7));
+    assert_eq!(outbox.lose_session(1 << 20), lost(3, 7));
     assert_eq!(fates(&outbox), "ara??r?..");
     assert_eq!((outbox.unsettled(Receipt(7)), outbox.unsettled(Receipt(9))), (0, 2));
     assert_eq!(sent_again(&mut outbox), [1, 2]);
@@ -226,7 +226,7 @@ fn a_move_that_never_left_is_refused_and_leaves_no_hole() {
     send_away(&mut outbox, 2);
     let refused = [2, 4, 7].map(Receipt).to_vec();
     let up_to = Receipt(1);
-    assert_eq!(outbox.lose_session(), LostSession { unconfirmed: 1, up_to, refused });
+    assert_eq!(outbox.lose_session(1 << 20), LostSession { unconfirmed: 1, up_to, refused });
     assert_eq!((&*fates(&outbox), outbox.unsettled(outbox.last())), ("?r.r..r..", 5));
     assert_eq!(sent_again(&mut outbox), [1, 2, 3, 4, 5]);
     assert_eq!(ids(&send(&mut outbox, 1)), [6]);
@@ -238,7 +238,7 @@ fn a_move_that_never_left_is_refused_and_leaves_no_hole() {
     assert_eq!(sent_again(&mut outbox), [5, 6]);
     assert_eq!(outbox.accept(4), Ok(Some(Receipt(8))));
     assert_eq!(fates(&outbox), "?rarrara..");
-    assert_eq!(outbox.lose_session(), lost(2, 10));
+    assert_eq!(outbox.lose_session(1 << 20), lost(2, 10));
     assert_eq!((&*fates(&outbox), outbox.next_id()), ("?rarrara??", 1));
 }
 
@@ -251,7 +251,7 @@ fn many_sessions_are_lost_one_after_the_other() {
         outbox.accept(1).ok();
         expected += ["", "a", "a?", "a??"][session as usize % 4];
         let unconfirmed = (session % 4).saturating_sub(1);
-        assert_eq!(outbox.lose_session(), lost(unconfirmed, expected.len() as u64));
+        assert_eq!(outbox.lose_session(1 << 20), lost(unconfirmed, expected.len() as u64));
         assert_eq!(outbox.kept_bytes(), 0);
     }
     assert_eq!(fates(&outbox), expected);
@@ -266,7 +266,7 @@ fn unknown_ranges_are_bounded_and_only_ever_say_less() {
         send(&mut outbox, 3);
         outbox.refuse(1, StatusCode::Refused, "").expect("legal");
         outbox.accept(2).expect("legal");
-        assert_eq!(outbox.lose_session(), lost(1, 3 * session));
+        assert_eq!(outbox.lose_session(1 << 20), lost(1, 3 * session));
     }
     assert_eq!(outbox.unknown.len(), UNKNOWN_MAX);
     // Of the eleven oldest, which are one range now, the acceptances between are forgotten.
@@ -284,7 +284,7 @@ fn counts_what_is_unknown_in_a_range() {
         send(&mut outbox, 5);
         outbox.accept(1).expect("legal");
         outbox.refuse(3, StatusCode::Refused, "").expect("legal");
-        outbox.lose_session();
+        outbox.lose_session(1 << 20);
     }
     assert_eq!(fates(&outbox), "a?r??a?r??");
     for first in 0..=10 {
@@ -302,7 +302,7 @@ fn neighbouring_ranges_are_one() {
     let mut outbox = Outbox::new(true);
     for _ in 0..10 {
         send(&mut outbox, 2);
-        outbox.lose_session();
+        outbox.lose_session(1 << 20);
     }
     assert_eq!(outbox.unknown, [1..=20]);
 }

@@ -254,6 +254,24 @@ fn the_size_of_messages_is_held_to_the_last_answer() {
 }
 
 #[test]
+fn a_server_that_came_back_is_sent_nothing_that_it_does_not_take() {
+    for (size, is_taken) in [((1 << 16) - 9, true), ((1 << 16) - 8, false)] {
+        let mut session = away(&[]);
+        let large = session.send_bytes(&vec![0; size]).expect("kept");
+        session.send_text("small").expect("kept");
+        let frames = come_back(&mut session, &new_one());
+        if is_taken {
+            assert_eq!((frames.len(), session.fate(large)), (2, None), "its own limit is 65,536");
+            continue;
+        }
+        assert_eq!(frames, [text_of(1, "small")]);
+        let detail = "the server that came back takes at most 64512 bytes".into();
+        let refused = Event::Refused { receipt: large, code: StatusCode::TooLarge, detail };
+        assert_eq!(events(&mut session).last(), Some(&refused));
+    }
+}
+
+#[test]
 fn a_status_for_what_never_left_is_a_violation() {
     let mut session = away(&["one"]);
     session.send_text("two").expect("kept");
