@@ -107,7 +107,7 @@ impl ClientSession {
             if flags & FLAG_GAP != 0 {
                 self.last_seq = self.last_seq.min(head);
             }
-            self.inbox.push_about_connection(Event::Resumed { missed });
+            self.inbox.push_restored(Event::Resumed { missed });
         } else if self.key.replace(session).is_some() {
             self.last_seq = 0;
             self.seat.begin_anew();
@@ -115,7 +115,7 @@ impl ClientSession {
                 self.outbox.lose_session(self.frame_max);
             self.streams.lose_session();
             self.answers += 1;
-            self.inbox.push_about_connection(Event::SessionLost { unconfirmed, up_to });
+            self.inbox.push_restored(Event::SessionLost { unconfirmed, up_to });
             refused.into_iter().for_each(|receipt| self.tell_refusal(receipt));
         }
         Ok(())
