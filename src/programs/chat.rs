@@ -126,6 +126,11 @@ impl Chat {
 
     /// Shows one event.
     fn take(&self, event: &Event) -> Result<(), Failure> {
+        if matches!(event, Event::SessionLost { .. }) {
+            let name = self.session.connection.name();
+            lock(&self.people).rename(&name);
+            lock(&self.game).begin_anew(&name);
+        }
         lock(&self.people).note(event);
         let news = lock(&self.game).note(event, Instant::now());
         self.show_event(event)?;
