@@ -55,14 +55,19 @@ impl Backlog {
         }
     }
 
-    /// Lowers every id by `count`; those up to `count` have been dropped.
-    pub(crate) fn renumber(&mut self, count: u64) {
-        let mut at = self.start;
-        while let Some((size, id)) = first_frame(&self.bytes[at..]) {
-            let lowered = id.saturating_sub(count).to_be_bytes();
-            self.bytes[at + HEADER..at + HEADER + ID].copy_from_slice(&lowered);
-            at += size;
+    /// Numbers the messages from 1 on, without those that are not to be kept.
+    pub(crate) fn begin_anew(&mut self, mut is_to_be_kept: impl FnMut(&[u8]) -> bool) {
+        let (mut from, mut to, mut last) = (self.start, self.start, 0u64);
+        while let Some((size, _)) = first_frame(&self.bytes[from..]) {
+            if is_to_be_kept(&self.bytes[from..from + size]) {
+                last += 1;
+                self.bytes.copy_within(from..from + size, to);
+                self.bytes[to + HEADER..to + HEADER + ID].copy_from_slice(&last.to_be_bytes());
+                to += size;
+            }
+            from += size;
         }
+        self.bytes.truncate(to);
     }
 }
 
@@ -116,14 +121,17 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_lowered_and_nothing_else() {
+    fn begun_anew_the_ids_have_no_hole_and_nothing_else_is_changed() {
         let mut backlog = Backlog::default();
         fill(&mut backlog, 1..=300, 3);
         backlog.push(&Frame::Direct { id: 301, to: "bob", body: b"hi" });
+        fill(&mut backlog, 302..=302, 9);
         backlog.drop_through(290);
-        backlog.renumber(290);
+        backlog.begin_anew(|frame| frame.len() != HEADER + ID + 9);
         fill(&mut backlog, 12..=12, 1);
         assert_eq!(ids(&backlog), (1..=12).collect::<Vec<_>>());
+        backlog.begin_anew(|frame| frame.len() != HEADER + ID + 3);
+        assert_eq!(ids(&backlog), [1, 2], "the direct one, and the last");
     }
 
     #[test]

@@ -55,7 +55,8 @@ pub enum Event {
         next: Option<String>,
         body: String,
     },
-    /// All messages up to `receipt` that were not refused are accepted. Comes only when asked for
+    /// All messages up to `receipt` that were not refused are accepted, but for those up to
+    /// `up_to` of a [`SessionLost`](Self::SessionLost) that came before. Comes only when asked for
     /// with [`Builder::delivery_events`](crate::Builder::delivery_events).
     Accepted { receipt: Receipt },
     /// One message was refused.
@@ -67,9 +68,12 @@ pub enum Event {
     /// gone from the server's log.
     Resumed { missed: u64 },
     /// There is a new connection, and the server did not know the session any more: this client is
-    /// a newcomer, and of `unconfirmed` messages nobody will learn whether they were accepted.
-    /// Those that never left are sent now. What happened meanwhile is missed.
-    SessionLost { unconfirmed: u64 },
+    /// a newcomer, and of `unconfirmed` messages nobody will learn whether they were accepted: of
+    /// those up to `up_to` (number 0: there are none) all that were neither accepted nor refused.
+    /// Those that never left are sent now, but for moves, whose game is lost as well, and for what
+    /// is too large for the server that came back: those are [refused](Self::Refused) with
+    /// `NotYourTurn` and `TooLarge`. What happened meanwhile is missed.
+    SessionLost { unconfirmed: u64, up_to: Receipt },
 }
 
 impl Event {
@@ -161,7 +165,7 @@ impl fmt::Display for Event {
                 let records = if *missed == 1 { "message" } else { "messages" };
                 write!(f, "reconnected; {missed} {records} missed")
             }
-            Event::SessionLost { unconfirmed } => {
+            Event::SessionLost { unconfirmed, .. } => {
                 f.write_str("reconnected as a newcomer: the server has forgotten this session")?;
                 match unconfirmed {
                     0 => Ok(()),

@@ -14,18 +14,24 @@
 //!             sessions   |  put in line to be   |  sent while there was
 //!             that ended |  written             |  no connection
 //! ```
+//!
+//! A message that is kept while there is no connection may make no sense in a new session. It is
+//! refused here then, and bears no id.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use crate::backlog::Backlog;
 use crate::event::{Fate, Receipt};
-use crate::message::{ErrorCode, Frame, StatusCode, Violation};
+use crate::frame::{BODY_MARGIN, HEADER};
+use crate::message::{ErrorCode, Frame, StatusCode, Violation, kind};
 
 /// How many refusals are remembered, the newest ones: with [`DETAIL_MAX`] 24 MiB at the worst.
 const REFUSALS_MAX: usize = 65_536;
 /// How many bytes of a refusal's words are remembered.
 const DETAIL_MAX: usize = 256;
+/// The bytes of a frame that its length does not count: the length itself.
+const LENGTH: usize = 4;
 /// How many ranges of messages with an unknown fate are remembered; each lost session makes one.
 const UNKNOWN_MAX: usize = 1024;
 
@@ -50,6 +56,23 @@ pub(crate) struct Outbox {
     forgotten: u64,
     /// What was open when its session ended, in ascending order. Refusals in it stand.
     unknown: Vec<RangeInclusive<u64>>,
+    /// The last message that a flush has answered for.
+    flushed: u64,
+    /// What was refused here since `base`, each with the id of the next message, in ascending
+    /// order.
+    skipped: Vec<(u64, u64)>,
+}
+
+/// What becomes of the messages of a session that is lost.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LostSession {
+    /// How many have an unknown fate from now on.
+    pub(crate) unconfirmed: u64,
+    /// The last one that may have left.
+    pub(crate) up_to: Receipt,
+    /// Those that never left and will not, since the new session has no place for them: they are
+    /// refused.
+    pub(crate) refused: Vec<Receipt>,
 }
 
 impl Outbox {
@@ -60,7 +83,7 @@ impl Outbox {
 
     /// The id of the next message.
     pub(crate) fn next_id(&self) -> u64 {
-        self.sent + 1 - self.base
+        self.id(self.sent) + 1
     }
 
     /// Takes the next message, which bears [`next_id`](Self::next_id), and puts it in `line` to be
@@ -122,38 +145,65 @@ impl Outbox {
             let words = format!("message {id} is refused after it was accepted");
             return Err(Violation::new(ErrorCode::OutOfOrder, words));
         }
-        self.refusals.insert(receipt, (code, shorten(detail).to_owned()));
+        self.remember_refusal(receipt, code, detail);
         self.arrive(receipt);
+        Ok(Some(Receipt(receipt)))
+    }
+
+    fn remember_refusal(&mut self, receipt: u64, code: StatusCode, detail: &str) {
+        self.refusals.insert(receipt, (code, shorten(detail).to_owned()));
         if self.refusals.len() > REFUSALS_MAX
             && let Some((oldest, _)) = self.refusals.pop_first()
         {
             self.forgotten = oldest;
         }
-        Ok(Some(Receipt(receipt)))
     }
 
     /// The session goes on, and the server has seen its messages up to the id `seen`.
     pub(crate) fn resume(&mut self, seen: u64) -> Result<(), Violation> {
-        let (least, most) = (self.arrived - self.base, self.left - self.base);
+        let (least, most) = (self.id(self.arrived), self.id(self.left));
         if !(least..=most).contains(&seen) {
             let words = format!("seen is {seen}, it must be between {least} and {most}");
             return Err(Violation::new(ErrorCode::Malformed, words));
         }
-        self.arrive(self.base + seen);
+        self.arrive(self.bearer(seen));
         Ok(())
     }
 
     /// The session is lost: what may have reached the server and has no fate gets none any more,
-    /// and the rest becomes the first of a new session. Gives how many are unknown.
-    pub(crate) fn lose_session(&mut self) -> u64 {
-        let unconfirmed = self.unsettled(Receipt(self.left));
+    /// and the rest becomes the first of a new session, whose server takes frames up to
+    /// `frame_max`.
+    pub(crate) fn lose_session(&mut self, frame_max: u32) -> LostSession {
+        let up_to = Receipt(self.left);
+        let unconfirmed = self.unsettled(up_to);
         if unconfirmed > 0 {
             self.remember_unknown(self.settled + 1..=self.left);
         }
         self.arrive(self.left);
-        self.backlog.renumber(self.left - self.base);
         (self.base, self.settled) = (self.left, self.left);
-        unconfirmed
+        LostSession { unconfirmed, up_to, refused: self.begin_anew(frame_max) }
+    }
+
+    /// Numbers what never left for a new session, but for what makes no sense in it. Gives that.
+    fn begin_anew(&mut self, frame_max: u32) -> Vec<Receipt> {
+        self.skipped.clear();
+        let (mut receipt, mut next_id) = (self.base, 1);
+        let skipped = &mut self.skipped;
+        let mut refusals = Vec::new();
+        self.backlog.begin_anew(|frame| {
+            receipt += 1;
+            let Some((code, detail)) = refusal_in_new_session(frame, frame_max) else {
+                next_id += 1;
+                return true;
+            };
+            skipped.push((receipt, next_id));
+            refusals.push((receipt, code, detail));
+            false
+        });
+        for (receipt, code, detail) in &refusals {
+            self.remember_refusal(*receipt, *code, detail);
+        }
+        refusals.into_iter().map(|(receipt, ..)| Receipt(receipt)).collect()
     }
 
     /// Of too many ranges the oldest two become one, with what was accepted in between: a fate
@@ -178,7 +228,7 @@ impl Outbox {
 
     fn arrive(&mut self, receipt: u64) {
         self.arrived = self.arrived.max(receipt);
-        self.backlog.drop_through(self.arrived - self.base);
+        self.backlog.drop_through(self.id(self.arrived));
     }
 
     /// What became of a message, or `None` while that is open.
@@ -211,15 +261,69 @@ impl Outbox {
         last.0 - settled - ahead as u64
     }
 
+    /// How many messages behind `first` up to `last` have an unknown fate. Where fates were
+    /// forgotten that is more than were ever open.
+    pub(crate) fn unknown(&self, first: Receipt, last: Receipt) -> u64 {
+        let begin = self.unknown.partition_point(|range| *range.end() <= first.0);
+        let in_range = |range: &RangeInclusive<u64>| {
+            let (start, end) = ((*range.start()).max(first.0 + 1), (*range.end()).min(last.0));
+            let messages = (end + 1).saturating_sub(start);
+            if messages == 0 {
+                0
+            } else {
+                messages - self.refusals.range(start..=end).count() as u64
+            }
+        };
+        self.unknown[begin..].iter().map(in_range).sum()
+    }
+
+    /// The last message that a flush has answered for.
+    pub(crate) fn flushed(&self) -> Receipt {
+        Receipt(self.flushed)
+    }
+
+    /// A flush answers for all messages up to `last`.
+    pub(crate) fn flush(&mut self, last: Receipt) {
+        self.flushed = self.flushed.max(last.0);
+    }
+
     /// The receipt of the message that a status speaks of.
     fn receipt(&self, id: u64) -> Result<u64, Violation> {
-        let most = self.left - self.base;
+        let most = self.id(self.left);
         if id == 0 || id > most {
             let words = format!("a status for message {id} of {most}");
             return Err(Violation::new(ErrorCode::Malformed, words));
         }
-        Ok(self.base + id)
+        Ok(self.bearer(id))
     }
+
+    /// The receipt of the message that bears an id; `base` for 0.
+    fn bearer(&self, id: u64) -> u64 {
+        let ahead = self.skipped.partition_point(|(_, next_id)| *next_id <= id);
+        self.base + id + ahead as u64
+    }
+
+    /// The id of a message of this session, or the last one before it if it bears none.
+    fn id(&self, receipt: u64) -> u64 {
+        let ahead = self.skipped.partition_point(|(skipped, _)| *skipped <= receipt);
+        receipt - self.base - ahead as u64
+    }
+}
+
+/// Why a message that never left makes no sense in a new session, if so. A move is for a turn of
+/// the game that was lost with the old one, and the new one has a turn of the same number. A frame
+/// above `frame_max` would be the end of the new session.
+fn refusal_in_new_session(frame: &[u8], frame_max: u32) -> Option<(StatusCode, String)> {
+    if frame.get(HEADER - 1) == Some(&kind::MOVE) {
+        let detail = "the turn was lost with its session";
+        return Some((StatusCode::NotYourTurn, detail.into()));
+    }
+    if frame.len() - LENGTH <= frame_max as usize {
+        return None;
+    }
+    let most = frame_max - BODY_MARGIN;
+    let detail = format!("the server that came back takes at most {most} bytes");
+    Some((StatusCode::TooLarge, detail))
 }
 
 /// The beginning of `detail` that is remembered.

@@ -76,6 +76,27 @@ impl Inbox {
         self.push_about_connection(event);
     }
 
+    /// The connection was restored. If too much waits already, this is told together with the
+    /// restorations right before it, so that a server that comes and goes takes no more memory.
+    pub(super) fn push_restored(&mut self, event: Event) {
+        if !self.is_full() {
+            return self.push_about_connection(event);
+        }
+        let (mut first, mut latest, mut restored) = (None, None, event);
+        while self.events.back().is_some_and(is_told_anew)
+            && let Some(last) = self.events.pop_back()
+        {
+            self.size -= last.size();
+            match last {
+                attempt @ Event::Reconnecting { .. } if latest.is_none() => latest = Some(attempt),
+                attempt @ Event::Reconnecting { .. } => first = Some(attempt),
+                earlier => restored = summed_up(&earlier, restored),
+            }
+        }
+        first.into_iter().chain(latest).for_each(|attempt| self.push(attempt));
+        self.push_about_connection(restored);
+    }
+
     pub(super) fn push_about_connection(&mut self, event: Event) {
         if self.keep.records || self.keep.refusals || self.keep.acceptances {
             self.push(event);
@@ -83,9 +104,37 @@ impl Inbox {
     }
 }
 
+/// Whether an event is about the connection, or of what the server tells on each new one.
+fn is_told_anew(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Reconnecting { .. }
+            | Event::Resumed { .. }
+            | Event::SessionLost { .. }
+            | Event::Present { .. }
+            | Event::Go { .. }
+            | Event::Wait { .. }
+    )
+}
+
+/// Two restorations as one: a session that was lost in between stays lost, with all it missed.
+fn summed_up(earlier: &Event, later: Event) -> Event {
+    match (earlier, later) {
+        (Event::Resumed { missed: before }, Event::Resumed { missed }) => {
+            Event::Resumed { missed: missed.saturating_add(*before) }
+        }
+        (
+            Event::SessionLost { unconfirmed: before, .. },
+            Event::SessionLost { unconfirmed, up_to },
+        ) => Event::SessionLost { unconfirmed: unconfirmed.saturating_add(*before), up_to },
+        (Event::SessionLost { .. }, Event::Resumed { .. }) => earlier.clone(),
+        (_, later) => later,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
     use crate::end::Loss;
@@ -122,6 +171,48 @@ mod tests {
         let events: Vec<_> = std::iter::from_fn(|| inbox.next()).collect();
         let resumed = Event::Resumed { missed: 0 };
         assert_eq!(events, [attempt(1), attempt(9), resumed, attempt(1), attempt(9)]);
+    }
+
+    #[test]
+    fn a_server_that_comes_and_goes_does_not_fill_a_full_inbox() {
+        let mut inbox = Inbox::new(ALL);
+        let filling = Event::Direct {
+            seq: 1,
+            time: UNIX_EPOCH,
+            from: String::new(),
+            body: "x".repeat(INBOX_MAX),
+        };
+        inbox.push(filling.clone());
+        let lost = |unconfirmed, up_to| Event::SessionLost { unconfirmed, up_to: Receipt(up_to) };
+        let resumed = |missed| Event::Resumed { missed };
+        let mut flap = |restored: &[Event]| {
+            for event in restored {
+                (1..=9).for_each(|number| inbox.push_attempt(attempt(number)));
+                inbox.push_restored(event.clone());
+                inbox.push(Event::Present { total: 0, names: Vec::new() });
+                inbox.push(Event::Wait { turn: 1, holder: None });
+            }
+            let told: Vec<_> = std::iter::from_fn(|| inbox.next()).skip(1).collect();
+            assert_eq!(inbox.size, 0);
+            inbox.push(filling.clone());
+            assert_eq!(told[..2], [attempt(1), attempt(9)]);
+            assert_eq!(told.len(), 5, "{told:?}");
+            told[2].clone()
+        };
+        assert_eq!(flap(&[resumed(1), resumed(0), resumed(4)]), resumed(5));
+        assert_eq!(flap(&[resumed(1), lost(2, 3), lost(1, 9)]), lost(3, 9));
+        assert_eq!(flap(&[lost(2, 3), resumed(1), resumed(1)]), lost(2, 3));
+    }
+
+    #[test]
+    fn what_is_told_once_stays_between_two_restorations() {
+        let mut inbox = Inbox::new(ALL);
+        inbox.push(Event::Present { total: 0, names: vec!["x".repeat(INBOX_MAX)] });
+        inbox.push_acceptance(Receipt(1));
+        inbox.push_restored(Event::Resumed { missed: 1 });
+        inbox.push_acceptance(Receipt(2));
+        inbox.push_restored(Event::Resumed { missed: 2 });
+        assert_eq!(inbox.events.len(), 5);
     }
 
     #[test]

@@ -328,6 +328,22 @@ impl ClientSession {
         self.outbox.unsettled(last)
     }
 
+    /// How many messages behind `first` up to `last` have an unknown fate, since their session was
+    /// lost.
+    pub fn unknown(&self, first: Receipt, last: Receipt) -> u64 {
+        self.outbox.unknown(first, last)
+    }
+
+    /// The last message that a flush has answered for.
+    pub fn flushed(&self) -> Receipt {
+        self.outbox.flushed()
+    }
+
+    /// A flush answers for all messages up to `last`.
+    pub fn flush(&mut self, last: Receipt) {
+        self.outbox.flush(last);
+    }
+
     /// How many bytes of messages are kept, so that they can be sent again: none without a
     /// [policy](Options::reconnect).
     pub fn kept_bytes(&self) -> usize {

@@ -7,11 +7,12 @@ use super::turns::holder;
 use super::{ClientSession, Phase};
 use crate::codec::decode;
 use crate::end::End;
-use crate::event::Event;
+use crate::event::{Event, Fate, Receipt};
 use crate::frame::{HANDSHAKE_FRAME_MAX, RawFrame};
 use crate::message::{
     ErrorCode, FLAG_GAP, FLAG_RESUMED, Frame, SessionKey, StatusCode, VERSION, Violation, kind,
 };
+use crate::outbox::LostSession;
 
 /// What an InitAck says of the session.
 struct Answer {
@@ -74,8 +75,8 @@ impl ClientSession {
                     let words = format!("a frame_max of {frame_max}");
                     return Err(Violation::new(ErrorCode::Malformed, words));
                 }
-                self.take_answer(&Answer { flags, session, seen, head, missed })?;
                 self.set_frame_max(frame_max);
+                self.take_answer(&Answer { flags, session, seen, head, missed })?;
                 self.mode = mode;
                 name.clone_into(&mut self.name);
                 self.open(now);
@@ -106,16 +107,27 @@ impl ClientSession {
             if flags & FLAG_GAP != 0 {
                 self.last_seq = self.last_seq.min(head);
             }
-            self.inbox.push_about_connection(Event::Resumed { missed });
+            self.inbox.push_restored(Event::Resumed { missed });
         } else if self.key.replace(session).is_some() {
             self.last_seq = 0;
             self.seat.begin_anew();
-            let unconfirmed = self.outbox.lose_session();
+            let LostSession { unconfirmed, up_to, refused } =
+                self.outbox.lose_session(self.frame_max);
             self.streams.lose_session();
             self.answers += 1;
-            self.inbox.push_about_connection(Event::SessionLost { unconfirmed });
+            self.inbox.push_restored(Event::SessionLost { unconfirmed, up_to });
+            refused.into_iter().for_each(|receipt| self.tell_refusal(receipt));
         }
         Ok(())
+    }
+
+    /// A message is refused before it was sent.
+    fn tell_refusal(&mut self, receipt: Receipt) {
+        if self.inbox.keep.refusals
+            && let Some(Fate::Refused { code, detail }) = self.outbox.fate(receipt)
+        {
+            self.keep_event(Event::Refused { receipt, code, detail });
+        }
     }
 
     /// The handshake is done: what is kept may be sent.

@@ -21,7 +21,7 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// The session is another one, and will be told anew; its turns may have the old numbers.
+    /// The session is another one, and will be told anew: its turns may begin at 1 again.
     pub(super) fn begin_anew(&mut self) {
         *self = Self::default();
     }
@@ -34,7 +34,8 @@ impl Seat {
 
 impl ClientSession {
     /// Makes a move in the turn of that number. As [`send_text`](Self::send_text): it is numbered,
-    /// kept and sent again as any message.
+    /// kept and sent again as any message; but if its session is lost before it has left, it is
+    /// refused.
     pub fn send_move(&mut self, turn: u64, text: &str) -> Result<Receipt, Error> {
         let id = self.next_id(text.len())?;
         let receipt = self.send(&Frame::Move { id, turn, body: text.as_bytes() });

@@ -229,10 +229,10 @@ impl Connection {
     }
 
     fn confirm_within(&self, receipt: Receipt, limit: Option<Duration>) -> Result<Fate, Error> {
-        let mut was_open = false;
+        let mut was_alive = false;
         self.core.wait(Waiting::Confirmation, limit, |session| match session.fate(receipt) {
             Some(fate) => Some(Ok(fate)),
-            None if is_closed_meanwhile(session, &mut was_open) => Some(Err(Error::Closed)),
+            None if is_closed_meanwhile(session, &mut was_alive) => Some(Err(Error::Closed)),
             None => session.ended().map(|_| Ok(Fate::Unknown)),
         })
     }
@@ -240,8 +240,11 @@ impl Connection {
     /// Waits until every message that was sent before this call has its fate.
     ///
     /// # Errors
-    /// [`Error::Unconfirmed`] with their number if the connection ended first; otherwise as
-    /// [`confirm`](Self::confirm).
+    /// [`Error::Unconfirmed`] with the number of those whose fate is [unknown](Fate::Unknown):
+    /// their session was lost, or the connection ended first. A message of a lost session is
+    /// counted also if it was lost before this call, but by one flush only (and by those that wait
+    /// at the same time): the next one answers for what was sent since. A refusal is no error
+    /// here. Otherwise as [`confirm`](Self::confirm).
     pub fn flush(&self) -> Result<(), Error> {
         self.flush_within(None)
     }
@@ -255,13 +258,21 @@ impl Connection {
     }
 
     fn flush_within(&self, limit: Option<Duration>) -> Result<(), Error> {
-        let (mut last, mut was_open) = (None, false);
+        let (mut range, mut was_alive) = (None, false);
         self.core.wait(Waiting::Confirmation, limit, |session| {
-            let last = *last.get_or_insert_with(|| session.last_receipt());
-            match session.unsettled(last) {
+            let begin = || (session.flushed(), session.last_receipt());
+            let (first, last) = *range.get_or_insert_with(begin);
+            let open = session.unsettled(last);
+            if open > 0 && is_closed_meanwhile(session, &mut was_alive) {
+                return Some(Err(Error::Closed));
+            }
+            if open > 0 && session.ended().is_none() {
+                return None;
+            }
+            session.flush(last);
+            match open + session.unknown(first, last) {
                 0 => Some(Ok(())),
-                _ if is_closed_meanwhile(session, &mut was_open) => Some(Err(Error::Closed)),
-                count => session.ended().map(|_| Err(Error::Unconfirmed(count))),
+                count => Some(Err(Error::Unconfirmed(count))),
             }
         })
     }
@@ -398,9 +409,9 @@ impl Core {
 
 /// Whether this side is closing, or has closed, the connection under a call that waits. A call that
 /// comes after the end is told what is known by then instead.
-fn is_closed_meanwhile(session: &ClientSession, was_open: &mut bool) -> bool {
-    *was_open |= session.is_open();
-    session.is_closing() || (*was_open && matches!(session.ended(), Some(End::Closed { .. })))
+fn is_closed_meanwhile(session: &ClientSession, was_alive: &mut bool) -> bool {
+    *was_alive |= session.is_alive();
+    session.is_closing() || (*was_alive && matches!(session.ended(), Some(End::Closed { .. })))
 }
 
 impl Drop for Connection {

@@ -44,6 +44,8 @@ impl Connection {
     ///
     /// Refused with [`NotYourTurn`], it came too late, and changed nothing. With another code (the
     /// server's own rules do not allow the move) the turn stays, and another move can be made.
+    /// Where the server has forgotten the session, the game is another one too: a move that was
+    /// kept for it until then is refused with [`NotYourTurn`], and never sent.
     ///
     /// # Errors
     /// As [`send`](Self::send).

@@ -27,6 +27,10 @@ fn send_away(outbox: &mut Outbox, count: u64) {
     }
 }
 
+fn lost(unconfirmed: u64, up_to: u64) -> LostSession {
+    LostSession { unconfirmed, up_to: Receipt(up_to), refused: Vec::new() }
+}
+
 fn ids(line: &[u8]) -> Vec<u64> {
     let mut framer = Framer::new(u32::MAX);
     framer.extend(line);
@@ -201,7 +205,7 @@ fn a_lost_session_leaves_what_was_told_and_what_never_left() {
     outbox.refuse(6, StatusCode::Refused, "").expect("legal");
     send_away(&mut outbox, 2);
     assert_eq!(outbox.unsettled(Receipt(9)), 5);
-    assert_eq!(outbox.lose_session(), 3);
+    assert_eq!(outbox.lose_session(1 << 20), lost(3, 7));
     assert_eq!(fates(&outbox), "ara??r?..");
     assert_eq!((outbox.unsettled(Receipt(7)), outbox.unsettled(Receipt(9))), (0, 2));
     assert_eq!(sent_again(&mut outbox), [1, 2]);
@@ -213,6 +217,32 @@ fn a_lost_session_leaves_what_was_told_and_what_never_left() {
 }
 
 #[test]
+fn a_move_that_never_left_is_refused_and_leaves_no_hole() {
+    let mut outbox = with_messages(1);
+    for round in 0..3 {
+        send_away(&mut outbox, round);
+        outbox.push(&Frame::Move { id: outbox.next_id(), turn: 1, body: b"e4" }, None);
+    }
+    send_away(&mut outbox, 2);
+    let refused = [2, 4, 7].map(Receipt).to_vec();
+    let up_to = Receipt(1);
+    assert_eq!(outbox.lose_session(1 << 20), LostSession { unconfirmed: 1, up_to, refused });
+    assert_eq!((&*fates(&outbox), outbox.unsettled(outbox.last())), ("?r.r..r..", 5));
+    assert_eq!(sent_again(&mut outbox), [1, 2, 3, 4, 5]);
+    assert_eq!(ids(&send(&mut outbox, 1)), [6]);
+    outbox.accept(7).expect_err("six were sent");
+    assert_eq!(outbox.refuse(2, StatusCode::Refused, ""), Ok(Some(Receipt(5))));
+    assert_eq!(outbox.accept(3), Ok(Some(Receipt(6))));
+    outbox.resume(2).expect_err("3 was accepted");
+    outbox.resume(4).expect("sense");
+    assert_eq!(sent_again(&mut outbox), [5, 6]);
+    assert_eq!(outbox.accept(4), Ok(Some(Receipt(8))));
+    assert_eq!(fates(&outbox), "?rarrara..");
+    assert_eq!(outbox.lose_session(1 << 20), lost(2, 10));
+    assert_eq!((&*fates(&outbox), outbox.next_id()), ("?rarrara??", 1));
+}
+
+#[test]
 fn many_sessions_are_lost_one_after_the_other() {
     let mut outbox = Outbox::new(true);
     let mut expected = String::new();
@@ -220,7 +250,8 @@ fn many_sessions_are_lost_one_after_the_other() {
         send(&mut outbox, session % 4);
         outbox.accept(1).ok();
         expected += ["", "a", "a?", "a??"][session as usize % 4];
-        assert_eq!(outbox.lose_session(), (session % 4).saturating_sub(1));
+        let unconfirmed = (session % 4).saturating_sub(1);
+        assert_eq!(outbox.lose_session(1 << 20), lost(unconfirmed, expected.len() as u64));
         assert_eq!(outbox.kept_bytes(), 0);
     }
     assert_eq!(fates(&outbox), expected);
@@ -231,11 +262,11 @@ fn many_sessions_are_lost_one_after_the_other() {
 fn unknown_ranges_are_bounded_and_only_ever_say_less() {
     let mut outbox = Outbox::new(true);
     let sessions = UNKNOWN_MAX as u64 + 10;
-    for _ in 0..sessions {
+    for session in 1..=sessions {
         send(&mut outbox, 3);
         outbox.refuse(1, StatusCode::Refused, "").expect("legal");
         outbox.accept(2).expect("legal");
-        assert_eq!(outbox.lose_session(), 1);
+        assert_eq!(outbox.lose_session(1 << 20), lost(1, 3 * session));
     }
     assert_eq!(outbox.unknown.len(), UNKNOWN_MAX);
     // Of the eleven oldest, which are one range now, the acceptances between are forgotten.
@@ -243,6 +274,27 @@ fn unknown_ranges_are_bounded_and_only_ever_say_less() {
     let remembered = "ra?".repeat(UNKNOWN_MAX - 1);
     assert_eq!(fates(&outbox), forgotten + &remembered);
     assert_eq!(outbox.unsettled(outbox.last()), 0);
+    assert_eq!(outbox.unknown(Receipt(0), outbox.last()), 21 + UNKNOWN_MAX as u64 - 1);
+}
+
+#[test]
+fn counts_what_is_unknown_in_a_range() {
+    let mut outbox = Outbox::new(true);
+    for _ in 0..2 {
+        send(&mut outbox, 5);
+        outbox.accept(1).expect("legal");
+        outbox.refuse(3, StatusCode::Refused, "").expect("legal");
+        outbox.lose_session(1 << 20);
+    }
+    assert_eq!(fates(&outbox), "a?r??a?r??");
+    for first in 0..=10 {
+        for last in 0..=10 {
+            let fates = fates(&outbox);
+            let range = fates.get(first..last.max(first)).unwrap_or_default();
+            let (first, last) = (Receipt(first as u64), Receipt(last as u64));
+            assert_eq!(outbox.unknown(first, last), range.matches('?').count() as u64);
+        }
+    }
 }
 
 #[test]
@@ -250,7 +302,7 @@ fn neighbouring_ranges_are_one() {
     let mut outbox = Outbox::new(true);
     for _ in 0..10 {
         send(&mut outbox, 2);
-        outbox.lose_session();
+        outbox.lose_session(1 << 20);
     }
     assert_eq!(outbox.unknown, [1..=20]);
 }

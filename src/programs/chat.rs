@@ -126,6 +126,11 @@ impl Chat {
 
     /// Shows one event.
     fn take(&self, event: &Event) -> Result<(), Failure> {
+        if matches!(event, Event::SessionLost { .. }) {
+            let name = self.session.connection.name();
+            lock(&self.people).rename(&name);
+            lock(&self.game).begin_anew(&name);
+        }
         lock(&self.people).note(event);
         let news = lock(&self.game).note(event, Instant::now());
         self.show_event(event)?;
@@ -148,6 +153,9 @@ impl Chat {
                 self.show(Style::Refused, &format!("  ✗ not sent: {}", refusal(*code, detail)))
             }
             Event::Reconnecting { .. } | Event::Resumed { .. } | Event::SessionLost { .. } => {
+                if let Event::SessionLost { up_to, .. } = event {
+                    lock(&self.ticks).lose(*up_to); // how many are unknown is part of the news
+                }
                 let news = self.session.news_of_connection(event);
                 news.map_or(Ok(()), |news| self.show(Style::Notice, &news))
             }

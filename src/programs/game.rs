@@ -26,6 +26,11 @@ impl Game {
         Self { me: me.to_owned(), ..Self::default() }
     }
 
+    /// There is another game, and in it this client may bear another name.
+    pub(super) fn begin_anew(&mut self, me: &str) {
+        *self = Self::new(me);
+    }
+
     /// Takes note of an event at `now`. Gives a line if the turn is another's now, or one's own.
     pub(super) fn note(&mut self, event: &Event, now: Instant) -> Option<String> {
         match event {
@@ -114,6 +119,17 @@ mod tests {
         let deadline = Some(now + Duration::from_secs(30));
         let line = "it is your turn (30 s): a line is your move";
         assert_eq!(told(&Event::Go { turn: 3, deadline }), line);
+    }
+
+    #[test]
+    fn another_game_has_no_turn_yet_and_may_have_another_name() {
+        let mut game = Game::new("alice");
+        let now = Instant::now();
+        game.note(&Event::Go { turn: 7, deadline: None }, now);
+        game.begin_anew("alice-2");
+        assert_eq!((game.take(), &*game.whose()), (None, "nobody has the turn yet"));
+        assert_eq!(game.note(&ended(1, Some("alice-2")), now), None, "Go follows");
+        assert_eq!(game.note(&ended(2, Some("alice")), now).as_deref(), Some("it is alice's turn"));
     }
 
     #[test]

@@ -63,8 +63,8 @@ pub(super) fn line(event: &Event) -> String {
             .raw("next_in_ms", next_in.as_millis())
             .text("loss", &loss.to_string()),
         Event::Resumed { missed } => Object::new("resumed").raw("missed", missed),
-        Event::SessionLost { unconfirmed } => {
-            Object::new("session-lost").raw("unconfirmed", unconfirmed)
+        Event::SessionLost { unconfirmed, up_to } => {
+            Object::new("session-lost").raw("unconfirmed", unconfirmed).raw("up_to", up_to)
         }
     }
     .line()
@@ -219,6 +219,10 @@ mod tests {
             (
                 Event::Present { total: 2, names: vec![name, "a\"b".into()] },
                 r#"{"event":"present","total":2,"names":["bob","a\"b"]}"#,
+            ),
+            (
+                Event::SessionLost { unconfirmed: 2, up_to: Receipt(6) },
+                r#"{"event":"session-lost","unconfirmed":2,"up_to":6}"#,
             ),
             (Event::Accepted { receipt: Receipt(7) }, r#"{"event":"accepted","message":7}"#),
             (

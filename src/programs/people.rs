@@ -23,6 +23,11 @@ impl People {
         Self { me: me.to_owned(), ..Self::default() }
     }
 
+    /// The server gave this client another name. Who else is there, it tells again.
+    pub(super) fn rename(&mut self, me: &str) {
+        *self = Self::new(me);
+    }
+
     /// Takes note of those who come and go.
     pub(super) fn note(&mut self, event: &Event) {
         match event {
@@ -102,6 +107,15 @@ mod tests {
         }
         assert_eq!(people.others(), "nobody else is here yet");
         assert_eq!(people.all(), "here: alice (you)");
+    }
+
+    #[test]
+    fn a_new_name_is_ones_own() {
+        let mut people = people(3, &["alice", "bob", "carol"]);
+        people.rename("alice-2");
+        let names = ["alice", "alice-2"].map(str::to_owned).to_vec();
+        people.note(&Event::Present { total: 2, names });
+        assert_eq!(people.all(), "here: alice-2 (you), alice");
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl Member {
             }
             Event::Reconnecting { loss, .. } => self.losses.push(loss),
             Event::Resumed { missed } => self.resumed.push(missed),
-            Event::SessionLost { unconfirmed } => {
+            Event::SessionLost { unconfirmed, .. } => {
                 self.sessions_lost.push(unconfirmed);
                 self.last_seq = 0; // of another log
             }

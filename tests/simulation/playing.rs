@@ -36,7 +36,10 @@ impl World {
 
     fn play(&mut self, client: usize, turn: u64, session: &mut ClientSession) {
         if self.is_calm {
-            return self.soon(self.plan.unit / 4, Event::Play(client, turn));
+            // In the end slowly, so that over the slowest network, too, there is a quiet moment.
+            let is_late = self.now > self.plan.calm_at + self.recovery_time() / 2;
+            let pause = if is_late { 40 * self.plan.unit } else { self.plan.unit / 4 };
+            return self.soon(pause, Event::Play(client, turn));
         }
         let weights = self.plan.style_weights;
         let style = self.random.weighted(&weights).map_or(Style::Prompt, |index| STYLES[index]);

@@ -116,7 +116,7 @@ fn check(session: &mut ClientSession, log: &[u64], sent: u64, seed: u64) {
     assert!(log.is_sorted_by(|one, next| one < next), "seed {seed}: {log:?}");
     assert_eq!((session.unsettled(Receipt(sent)), session.kept_bytes()), (0, 0), "seed {seed}");
     let told = |event| match event {
-        Event::SessionLost { unconfirmed } => unconfirmed,
+        Event::SessionLost { unconfirmed, .. } => unconfirmed,
         _ => 0,
     };
     let mut unknown: u64 = events(session).into_iter().map(told).sum();

@@ -155,7 +155,8 @@ fn a_lost_session_sends_again_only_what_never_left() {
     let frames = come_back(&mut session, &new_one());
     let direct = format!("{:?}", Frame::Direct { id: 2, to: "bob", body: b"six" });
     assert_eq!(frames, [text_of(1, "five"), direct]);
-    assert_eq!(events(&mut session), [Event::SessionLost { unconfirmed: 1 }]);
+    let lost = Event::SessionLost { unconfirmed: 1, up_to: Receipt(4) };
+    assert_eq!(events(&mut session), [lost]);
     assert_ne!(session.answers(), answers, "those who wait look again");
     let shown = |session: &ClientSession| {
         let fates = (1..=6).map(|number| match session.fate(Receipt(number)) {
@@ -250,6 +251,24 @@ fn the_size_of_messages_is_held_to_the_last_answer() {
     assert!(too_large(session.send_bytes(&vec![0; limit + 1])));
     assert_eq!(session.send_bytes(&vec![0; limit]).expect("fits").number(), 1);
     assert_eq!(session.kept_bytes(), 4 + 1 + 8 + limit);
+}
+
+#[test]
+fn a_server_that_came_back_is_sent_nothing_that_it_does_not_take() {
+    for (size, is_taken) in [((1 << 16) - 9, true), ((1 << 16) - 8, false)] {
+        let mut session = away(&[]);
+        let large = session.send_bytes(&vec![0; size]).expect("kept");
+        session.send_text("small").expect("kept");
+        let frames = come_back(&mut session, &new_one());
+        if is_taken {
+            assert_eq!((frames.len(), session.fate(large)), (2, None), "its own limit is 65,536");
+            continue;
+        }
+        assert_eq!(frames, [text_of(1, "small")]);
+        let detail = "the server that came back takes at most 64512 bytes".into();
+        let refused = Event::Refused { receipt: large, code: StatusCode::TooLarge, detail };
+        assert_eq!(events(&mut session).last(), Some(&refused));
+    }
 }
 
 #[test]

@@ -106,14 +106,33 @@ fn a_new_session_has_no_turn_before_it_is_told() {
 }
 
 #[test]
-fn turns_of_a_new_session_may_have_the_numbers_of_old_ones() {
+fn a_new_session_may_have_a_turn_of_the_same_number() {
     let mut session = holder();
+    events(&mut session);
     session.send_move(5, "e4").expect("open");
     give(&mut session, &status(1, StatusCode::Accepted));
     lose(&mut session);
     come_back(&mut session, &new_one());
     give(&mut session, &GO);
-    assert_eq!(events(&mut session).last(), Some(&GO_EVENT));
+    assert_eq!(events(&mut session).last(), Some(&GO_EVENT), "of another game");
+}
+
+#[test]
+fn a_move_of_the_old_game_is_not_made_in_the_new_one() {
+    let mut session = holder();
+    lose(&mut session);
+    let receipt = session.send_move(5, "e4").expect("kept");
+    session.send_text("well played").expect("kept");
+    let text = format!("{:?}", Frame::Text { id: 1, body: b"well played" });
+    assert_eq!(come_back(&mut session, &new_one()), [text]);
+    let told = events(&mut session);
+    let [Event::SessionLost { .. }, Event::Refused { receipt: refused, code, .. }] = &told[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!((*refused, *code), (receipt, StatusCode::NotYourTurn));
+    give(&mut session, &GO);
+    assert_eq!(events(&mut session), [GO_EVENT]);
 }
 
 #[test]

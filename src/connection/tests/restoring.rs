@@ -123,12 +123,50 @@ fn messages_wait_for_the_connection_and_go_into_a_new_session_if_need_be() {
     let (mut second, ..) = next_peer(&to_come);
     assert_eq!(peer.next(), None, "the unanswered attempt was given up");
     second.send(&init_ack());
-    assert_eq!(next_event(&connection), Event::SessionLost { unconfirmed: 1 });
+    let lost = Event::SessionLost { unconfirmed: 1, up_to: left };
+    assert_eq!(next_event(&connection), lost);
     assert_eq!(connection.confirm(left).expect("told"), Fate::Unknown);
     let frame = format!("{:?}", Frame::Text { id: 1, body: b"kept" });
     assert_eq!(second.next(), Some(frame));
     second.send(&accepted(1));
     assert_eq!(connection.confirm_timeout(kept, PATIENCE).expect("told"), Fate::Accepted);
+}
+
+#[test]
+fn a_flush_tells_once_of_what_was_lost_with_its_session() {
+    let (connection, mut peer, to_come) = restored_at_once();
+    let connection = Arc::new(connection);
+    for is_under_way in [true, false] {
+        connection.send("left").expect("open");
+        let other = Arc::clone(&connection);
+        let flush = move || other.flush_timeout(PATIENCE);
+        let begun = is_under_way.then(|| start(flush.clone()));
+        drop(peer);
+        (peer, ..) = next_peer(&to_come);
+        peer.send(&init_ack());
+        until(|| connection.is_connected());
+        let flushed = begun.map_or_else(flush, |begun| result_of(&begun));
+        assert!(matches!(flushed, Err(Error::Unconfirmed(1))), "{flushed:?}");
+        connection.flush().expect("it is told, and nothing was sent since");
+    }
+}
+
+#[test]
+fn calls_that_wait_through_an_outage_are_ended_by_close() {
+    let (connection, peer, to_come) = restored_at_once();
+    let connection = Arc::new(connection);
+    let receipt = connection.send("left").expect("open");
+    drop(peer);
+    let (peer, ..) = next_peer(&to_come); // it does not answer
+    let [confirming, flushing] = [(); 2].map(|()| Arc::clone(&connection));
+    let confirmed = start(move || confirming.confirm(receipt).map(|_| ()));
+    let flushed = start(move || flushing.flush());
+    until(|| connection.core.answers.waiting() == 2);
+    let _ = connection.close(); // nobody is there to be told
+    drop(peer);
+    for told in [result_of(&confirmed), result_of(&flushed)] {
+        assert!(matches!(told, Err(Error::Closed)), "{told:?}");
+    }
 }
 
 #[test]
