@@ -211,3 +211,26 @@ pub enum Fate {
     /// remembered (see [`Connection::confirm`](crate::Connection::confirm)).
     Unknown,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_an_outage_tells_what_it_cost() {
+        for (missed, words) in
+            [(0, "nothing was missed"), (1, "1 message missed"), (3, "3 messages missed")]
+        {
+            assert_eq!(Event::Resumed { missed }.to_string(), format!("reconnected; {words}"));
+        }
+        for (unconfirmed, words) in [
+            (0, ""),
+            (1, "; what became of 1 message is unknown"),
+            (3, "; what became of 3 messages is unknown"),
+        ] {
+            let line = "reconnected as a newcomer: the server has forgotten this session";
+            let told = Event::SessionLost { unconfirmed }.to_string();
+            assert_eq!(told, format!("{line}{words}"));
+        }
+    }
+}

@@ -440,3 +440,35 @@ impl fmt::Display for Violation {
 }
 
 impl std::error::Error for Violation {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_description_shows_the_bytes_of_a_session_key() {
+        let session = SessionKey([0xa7; 16]);
+        let (version, name, timezone) = (VERSION, "alice", "");
+        let token = Token::default();
+        let init = Frame::Init { version, session, received: 0, name, timezone, token };
+        let ack = Frame::InitAck {
+            version,
+            mode: Mode::Relay,
+            flags: 0,
+            session,
+            seen: 0,
+            head: 0,
+            missed: 0,
+            frame_max: 1 << 20,
+            grace_ms: 0,
+            name,
+        };
+        for shown in [format!("{session:?}"), format!("{init:?}"), format!("{ack:?}")] {
+            assert!(shown.contains("SessionKey(secret)"), "{shown}");
+            assert!(!shown.contains("167"), "{shown}");
+        }
+        for shown in [format!("{session:x?}"), format!("{init:x?}"), format!("{ack:x?}")] {
+            assert!(!shown.contains("a7"), "{shown}");
+        }
+    }
+}

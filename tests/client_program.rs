@@ -268,8 +268,9 @@ fn a_server_that_does_not_come_back_is_given_up() {
     let ended: Vec<_> = children.into_iter().map(finish).collect();
     let codes: Vec<_> = ended.iter().map(|(.., code)| *code).collect();
     assert_eq!(codes, [Some(3), Some(3), Some(1), Some(1)], "{ended:#?}");
-    let (_, told, _) = &ended[2];
-    assert!(told.contains("connection lost (shutting down); reconnecting"), "{told}");
+    for (_, told, _) in &ended[1..3] {
+        assert!(told.contains("connection lost (shutting down); reconnecting\n"), "{told}");
+    }
 }
 
 /// One end of the chat is a program; the server goes and comes back under it.
@@ -295,6 +296,23 @@ fn a_script_goes_on_when_the_server_is_back() {
     assert!(told.contains("reconnected as a newcomer"), "{told}");
     drop(bob);
     server.shutdown(SOON);
+}
+
+#[test]
+fn a_script_fails_when_more_waits_for_the_server_than_is_allowed() {
+    let (server, address) = serve_on("127.0.0.2:0");
+    let bob = join(&address, "bob");
+    let settings = ["client.on_full=fail", "client.queue=4KiB", "reconnect.give_up_after=2"];
+    let settings = settings.map(|setting| ["--set", setting]).concat();
+    let mut child = start(&address, &[&["send", "--lines"], &settings[..]].concat());
+    ready(&mut child, &bob, &[]);
+    bob.close().unwrap();
+    server.shutdown(SOON);
+    let line = format!("{}\n", "x".repeat(1024));
+    child.stdin.as_mut().unwrap().write_all(line.repeat(5).as_bytes()).unwrap();
+    let (_, told, code) = finish(child);
+    assert_eq!(code, Some(3), "{told}");
+    assert!(told.contains("too many messages wait for their confirmation; "), "{told}");
 }
 
 #[test]

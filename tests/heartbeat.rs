@@ -1,14 +1,18 @@
 //! The heartbeat for real, with short times: a program that is busy, a server that is dead, and a
 //! client that is dead.
 
+mod common;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use common::program::Program;
+use common::within;
 use tcpkit::codec::decode;
 use tcpkit::frame::Framer;
 use tcpkit::heartbeat::Rhythm;
-use tcpkit::message::{Frame, Mode, Reason, SessionKey, Token, VERSION};
+use tcpkit::message::{Frame, Mode, Reason, SessionKey, StatusCode, Token, VERSION};
 use tcpkit::settings::Settings;
 use tcpkit::{Connection, Error, Event, Loss, ReconnectPolicy, Server};
 
@@ -51,27 +55,30 @@ impl Peer {
     }
 }
 
+/// Takes the client that comes next, and welcomes it.
+fn welcome(listener: &TcpListener) -> Peer {
+    let mut peer = Peer::new(listener.accept().expect("a client").0);
+    peer.await_frame(|frame| matches!(frame, Frame::Init { .. }).then_some(()));
+    peer.say(&Frame::InitAck {
+        version: VERSION,
+        mode: Mode::Relay,
+        flags: 0,
+        session: SessionKey([1; 16]),
+        seen: 0,
+        head: 0,
+        missed: 0,
+        frame_max: 1 << 20,
+        grace_ms: 0,
+        name: "tester",
+    });
+    peer
+}
+
 /// A connection, and the server that it is connected to, played by the test.
 fn connection(rhythm: Rhythm, policy: Option<ReconnectPolicy>) -> (Connection, Peer) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address").to_string();
-    let server = std::thread::spawn(move || {
-        let mut peer = Peer::new(listener.accept().expect("a client").0);
-        peer.await_frame(|frame| matches!(frame, Frame::Init { .. }).then_some(()));
-        peer.say(&Frame::InitAck {
-            version: VERSION,
-            mode: Mode::Relay,
-            flags: 0,
-            session: SessionKey([1; 16]),
-            seen: 0,
-            head: 0,
-            missed: 0,
-            frame_max: 1 << 20,
-            grace_ms: 0,
-            name: "tester",
-        });
-        peer
-    });
+    let server = std::thread::spawn(move || welcome(&listener));
     let builder = Connection::builder().heartbeat(rhythm).reconnect(policy);
     let connection = builder.connect(&address).expect("a connection");
     (connection, server.join().expect("the far end"))
@@ -205,4 +212,38 @@ fn an_idle_program_does_not_hold_up_a_shutdown() {
     assert!(start.elapsed() < Duration::from_millis(4500), "{:?}", start.elapsed());
     assert!(matches!(connection.recv(), Ok(Some(Event::Present { .. }))));
     assert!(matches!(connection.recv(), Ok(None)));
+}
+
+/// It is the program's own time between its messages that the heartbeats fill.
+#[test]
+fn a_sender_goes_over_to_heartbeats_between_its_messages_and_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let settings = [
+        "client.data_interval=1",
+        "heartbeat.data_threshold=0.15",
+        "heartbeat.heart_beat_interval=0.1",
+    ];
+    let settings = settings.map(|setting| ["--set", setting]).concat();
+    let arguments = [&["send", "--every"], &settings[..], &["tick"]].concat();
+    let _client = Program::client(address, "alice", &arguments);
+    let mut peer = within(DEADLINE, move || welcome(&listener));
+    let mut kinds = Vec::new();
+    // It would go on for ever. More than 100 frames are no rhythm of that kind.
+    while kinds.iter().filter(|kind| **kind == "Text").count() < 3 && kinds.len() < 100 {
+        let (kind, answer) = peer
+            .await_frame(|frame| match frame {
+                Frame::Text { id, .. } => {
+                    let (id, code, detail) = (*id, StatusCode::Accepted, "".into());
+                    Some(("Text", Frame::Status { id, code, detail }))
+                }
+                Frame::Ping { nonce } => Some(("Ping", Frame::Pong { nonce: *nonce })),
+                other => panic!("{other:?}"),
+            })
+            .expect("it goes on");
+        peer.say(&answer);
+        kinds.push(kind);
+    }
+    kinds.dedup();
+    assert_eq!(kinds, ["Text", "Ping", "Text", "Ping", "Text"]);
 }

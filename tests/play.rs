@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use assert_cmd::cargo::cargo_bin;
 use common::game::Game;
+use common::program::Program;
 use common::{SOON, Site, settings};
 use tcpkit::message::Mode;
 use tcpkit::settings::Settings;
@@ -177,6 +178,20 @@ fn a_holder_that_is_killed_loses_its_turn_without_any_deadline() {
     let heard = game.finish();
     let ending = ["mallory lost: left", "mallory left: connection lost"];
     assert_eq!(heard, ["mallory joined", "mallory moved: mallory:3", ending[0], ending[1]]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_turn_that_is_lost_is_logged_with_its_holder_and_why() {
+    let _alone = Site::open(); // whose descriptors are counted
+    let settings = ["--mode=turn", "--set=session.grace=0.05"];
+    let (server, address) = Program::serve("127.0.0.1", &settings);
+    let play = |name| Running::play(&address.to_string(), &[name, "--every=1h"]);
+    let (alice, _bob) = (play("--name=alice"), play("--name=bob"));
+    server.stderr.told(&[" info moved turn=2 name=bob next=alice "]);
+    alice.signal("-KILL");
+    let line = server.stderr.told(&["turn-ended"]).text;
+    assert!(line.ends_with(" info turn-ended turn=3 name=alice next=\"\" reason=left"), "{line}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::chat::Chat;
 use common::raw::{Raw, init, init_with_token, text};
-use common::{SOON, Site, eventually, server_threads, settings, within};
+use common::{SOON, Site, eventually, server_threads, settings, thread_names, within};
 use tcpkit::event::{Event, Fate};
 use tcpkit::message::{ErrorCode, Frame, Reason, StatusCode};
 use tcpkit::report::Report;
@@ -339,6 +339,28 @@ fn a_handler_that_panics_puts_out_only_the_one_whose_call_it_was() {
     ]);
     let names = ["mallory", "panic when joining", "panic when leaving"];
     assert_eq!(*reports.lock().expect("whole"), names);
+}
+
+#[cfg(target_os = "linux")] // which tells the names of threads
+#[test]
+fn one_timer_serves_all_clients_and_their_heartbeats() {
+    let site = Site::with(settings(|settings| {
+        settings.heartbeat.data_threshold = Duration::from_millis(50);
+    }));
+    let names: Vec<_> = (0..10).map(|number| format!("client-{number}")).collect();
+    let mut clients: Vec<_> = names.iter().map(|name| Raw::join(site.addr(), name)).collect();
+    for client in &mut clients {
+        let received = client.next_own();
+        assert!(matches!(received.frame(), Frame::Ping { .. }), "{received:?}");
+    }
+    let mut expected = vec!["tcpkit-client"; 10];
+    expected.extend(["tcpkit-accept", "tcpkit-disk", "tcpkit-report", "tcpkit-timer"]);
+    expected.sort_unstable();
+    eventually(|| {
+        let mut threads: Vec<_> = thread_names().collect();
+        threads.sort();
+        if threads == expected { Ok(()) } else { Err(format!("{threads:?}")) }
+    });
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use common::game::Game;
+use common::program::Program;
 use common::raw::Raw;
-use common::{SOON, Site, settings};
+use common::{SOON, Site, eventually, settings};
 use tcpkit::message::{
     FLAG_RESUMED, Frame, Mode, Outcome, Reason, SessionKey, StatusCode, Token, VERSION,
 };
@@ -303,4 +304,37 @@ fn turns_and_their_deadlines_are_handed_to_a_program() {
     let [alice, _bob] = players;
     alice.close().unwrap();
     assert_eq!(alice.turns().count(), 0, "an orderly end is the end of the turns");
+}
+
+/// How often the threads of a process have been given the processor.
+#[cfg(target_os = "linux")]
+fn switches(process: u32) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs").flatten();
+    let texts = threads.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+    texts.map(|text| switches_in(&text)).sum()
+}
+
+#[cfg(target_os = "linux")]
+fn switches_in(status: &str) -> u64 {
+    let lines = status.lines().filter_map(|line| line.split_once("voluntary_ctxt_switches:"));
+    lines.map(|(_, count)| count.trim().parse::<u64>().expect("a number")).sum()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_game_in_which_nobody_moves_costs_nothing() {
+    let _alone = table(|_| {}); // whose descriptors are counted
+    let (server, address) = Program::serve("127.0.0.1", &["--mode", "turn"]);
+    let _players = ["alice", "bob", "carol"].map(|name| Raw::join(address, name));
+    server.stderr.told(&["joined", "name=carol"]);
+    // What they have begun may take a while to come to rest.
+    eventually(|| {
+        let before = switches(server.id());
+        assert!(before > 0, "they are told");
+        std::thread::sleep(Duration::from_secs(1)); // which is what is measured
+        match switches(server.id()) - before {
+            0..=5 => Ok(()),
+            count => Err(format!("{count} switches in a second")),
+        }
+    });
 }

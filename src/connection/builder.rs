@@ -253,3 +253,44 @@ fn dial(address: &str, limit: Duration) -> io::Result<TcpStream> {
     }
     Err(failure)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::frame::Framer;
+    use crate::message::{Frame, Mode, SessionKey, VERSION};
+
+    /// How long the session of a connection that is lost waits for its first attempt.
+    fn first_wait(builder: &Builder) -> Duration {
+        let hour = Duration::from_secs(3600);
+        let policy = ReconnectPolicy { first: hour, most: hour, ..ReconnectPolicy::default() };
+        let mut session = builder.session(Some(policy)).expect("short fields");
+        let ack = Frame::InitAck {
+            version: VERSION,
+            mode: Mode::Relay,
+            flags: 0,
+            session: SessionKey([1; 16]),
+            seen: 0,
+            head: 0,
+            missed: 0,
+            frame_max: 1 << 20,
+            grace_ms: 0,
+            name: "alice",
+        };
+        let (mut framer, now) = (Framer::new(1 << 20), Instant::now());
+        framer.extend(&ack.to_bytes());
+        session.receive(&framer.next_frame().expect("legal").expect("whole"), now);
+        session.lost(None, now);
+        session.retry_at().expect("another attempt") - now
+    }
+
+    #[test]
+    fn no_two_connections_come_back_at_the_same_time() {
+        let builder = Builder::default();
+        let waits: HashSet<_> =
+            (0..8).flat_map(|_| [first_wait(&builder), first_wait(&Builder::default())]).collect();
+        assert_eq!(waits.len(), 16, "of two clients with one jitter: {waits:?}");
+    }
+}

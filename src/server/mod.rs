@@ -246,3 +246,21 @@ impl Drop for ServerHandle {
         self.stop(Duration::ZERO);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn keys_differ_from_each_other_in_every_byte() {
+        let mut new_key = keys_from_system().expect("randomness");
+        let keys: Vec<_> = (0..100).map(|_| new_key().expect("a key")).collect();
+        assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "no key comes twice");
+        for place in 0..16 {
+            let values: HashSet<_> = keys.iter().map(|key| key.0[place]).collect();
+            assert!(values.len() > 1, "byte {place} is always the same");
+        }
+    }
+}

@@ -26,16 +26,17 @@ pub(crate) const SOON: Duration = Duration::from_secs(8);
 pub(crate) const PACE: Duration = Duration::from_millis(2);
 
 /// The names of this crate's threads, as `/proc` tells them; none where there is no `/proc`.
-fn thread_names() -> impl Iterator<Item = String> {
+pub(crate) fn thread_names() -> impl Iterator<Item = String> {
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     tasks
         .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
         .filter(|name| name.starts_with("tcpkit-"))
+        .map(|name| name.trim_end().to_owned())
 }
 
-/// How many threads of servers there are; a client's heartbeat ends with its connection.
+/// How many threads of servers there are; a client's keeper ends with its connection.
 pub(crate) fn server_threads() -> usize {
-    thread_names().filter(|name| !name.starts_with("tcpkit-heart")).count()
+    thread_names().filter(|name| !name.starts_with("tcpkit-keeper")).count()
 }
 
 /// How many threads of this crate, and descriptors of any kind, the process has.

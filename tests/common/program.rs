@@ -136,6 +136,11 @@ impl Program {
         Self { stdin: child.stdin.take(), child, stdout, stderr }
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The address that a server's first line tells.
     pub(crate) fn address(&self) -> SocketAddr {
         let ready = self.stdout.told(&["listening on "]).text;

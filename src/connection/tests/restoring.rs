@@ -197,6 +197,25 @@ fn a_full_queue_fails_or_blocks_until_there_is_room() {
 }
 
 #[test]
+fn a_queue_takes_messages_as_long_as_less_than_its_limit_is_kept() {
+    let body = "x".repeat(100 - 4 - 1 - 8); // a frame of 100 bytes
+    for (bytes, fit) in [(999, 10), (1000, 10), (1001, 11)] {
+        let queue = Queue { bytes, on_full: OnFull::Fail };
+        let (connection, peer, _to_come) = restored(soon(), queue, Box::new(|| Ok(())));
+        let first = connection.send(&body).expect("one may always be sent");
+        for number in 2..=fit {
+            connection.send(&body).unwrap_or_else(|error| panic!("{number} of {fit}: {error}"));
+        }
+        assert!(matches!(connection.send(&body), Err(Error::QueueFull)), "{bytes} bytes");
+        peer.send(&accepted(1));
+        let fate = connection.confirm_timeout(first, PATIENCE).expect("told");
+        assert_eq!(fate, Fate::Accepted);
+        connection.send(&body).expect("there is room for one");
+        assert!(matches!(connection.send(&body), Err(Error::QueueFull)), "{bytes} bytes");
+    }
+}
+
+#[test]
 fn a_server_that_shuts_down_is_answered_and_one_that_replaced_us_is_left_alone() {
     let terminate = |reason| Frame::Terminate { reason, retry_after_ms: 0, detail: "".into() };
     let (connection, mut peer, to_come) = restored_at_once();
