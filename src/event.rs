@@ -229,7 +229,8 @@ mod tests {
             (3, "; what became of 3 messages is unknown"),
         ] {
             let line = "reconnected as a newcomer: the server has forgotten this session";
-            let told = Event::SessionLost { unconfirmed }.to_string();
+            let up_to = Receipt(9);
+            let told = Event::SessionLost { unconfirmed, up_to }.to_string();
             assert_eq!(told, format!("{line}{words}"));
         }
     }

@@ -37,6 +37,13 @@ pub(super) struct Queue {
     pub(super) on_full: OnFull,
 }
 
+impl Queue {
+    /// Whether no more messages are taken; of a session that has ended, that is for it to say.
+    fn is_full(&self, session: &ClientSession) -> bool {
+        session.kept_bytes() >= self.bytes && session.is_alive()
+    }
+}
+
 /// That of the settings.
 impl Default for Queue {
     fn default() -> Self {
@@ -52,7 +59,7 @@ impl Core {
         encode: impl FnOnce(&mut ClientSession) -> Result<Receipt, Error>,
     ) -> Result<Receipt, Error> {
         let mut state = self.lock();
-        while state.session.kept_bytes() >= self.queue.bytes && state.session.is_alive() {
+        while self.queue.is_full(&state.session) {
             drop(state);
             self.wait_for_queue()?;
             state = self.lock();
@@ -82,8 +89,7 @@ impl Core {
     fn wait_for_queue(&self) -> Result<(), Error> {
         let limit = (self.queue.on_full == OnFull::Fail).then_some(Duration::ZERO);
         let waited = self.wait(Waiting::Confirmation, limit, |session| {
-            let has_room = session.kept_bytes() < self.queue.bytes || !session.is_alive();
-            has_room.then_some(Ok(()))
+            (!self.queue.is_full(session)).then_some(Ok(()))
         });
         match waited {
             Err(Error::Timeout(..)) => Err(Error::QueueFull),
