@@ -116,7 +116,9 @@ impl ClientSession {
             self.streams.lose_session();
             self.answers += 1;
             self.inbox.push_restored(Event::SessionLost { unconfirmed, up_to });
-            refused.into_iter().for_each(|receipt| self.tell_refusal(receipt));
+            for receipt in refused {
+                self.tell_refusal(receipt);
+            }
         }
         Ok(())
     }
