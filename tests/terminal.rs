@@ -1,8 +1,11 @@
 //! The chat in a real terminal: tmux plays it, and its screen is read as a person would.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use tcpkit::message::{Frame, Mode, SessionKey, VERSION};
 use tcpkit::{Connection, Event, Server, ServerHandle, Turns};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -197,6 +200,45 @@ fn commands_are_obeyed_and_a_taken_name_is_told() {
     shows(&first, "newcomer", &|line| line.ends_with(" alice-2 joined"));
     drop((bob, first, second));
     server.shutdown(Duration::from_secs(5));
+}
+
+#[test]
+fn a_new_session_may_bring_another_name() {
+    if !has_tmux() {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let program = [env!("CARGO_BIN_EXE_client"), "--server", &address, "--name", "alice"];
+    let terminal = Terminal::start("renamed", &program);
+    for (name, news) in [("alice", " as alice; nobody else is here"), ("alice-2", "as a newcomer")]
+    {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let _ = stream.read(&mut [0; 4096]).expect("an Init");
+        let (seen, head, missed) = (0, 0, 0);
+        let (mode, flags, session) = (Mode::Relay, 0, SessionKey([7; 16]));
+        let (version, frame_max, grace_ms) = (VERSION, 1 << 20, 0);
+        let welcome = Frame::InitAck {
+            version,
+            mode,
+            flags,
+            session,
+            seen,
+            head,
+            missed,
+            frame_max,
+            grace_ms,
+            name,
+        };
+        let present = Frame::Present { total: 1, names: vec![name] };
+        let answer = [welcome.to_bytes(), present.to_bytes()].concat();
+        stream.write_all(&answer).expect("it reads");
+        terminal.wait_until(news, |screen| screen.iter().any(|line| line.contains(news)));
+        terminal.type_keys("/who");
+        terminal.press_enter();
+        let list = format!("here: {name} (you)");
+        terminal.wait_until(&list, |screen| is_last(screen, &list));
+    }
 }
 
 #[test]

@@ -220,10 +220,6 @@ mod tests {
                 Event::Present { total: 2, names: vec![name, "a\"b".into()] },
                 r#"{"event":"present","total":2,"names":["bob","a\"b"]}"#,
             ),
-            (
-                Event::SessionLost { unconfirmed: 2, up_to: Receipt(6) },
-                r#"{"event":"session-lost","unconfirmed":2,"up_to":6}"#,
-            ),
             (Event::Accepted { receipt: Receipt(7) }, r#"{"event":"accepted","message":7}"#),
             (
                 Event::Refused {
@@ -236,6 +232,12 @@ mod tests {
         ] {
             assert_eq!(line(&event), expected);
         }
+    }
+
+    #[test]
+    fn a_lost_session_tells_up_to_which_message() {
+        let event = Event::SessionLost { unconfirmed: 2, up_to: Receipt(6) };
+        assert_eq!(line(&event), r#"{"event":"session-lost","unconfirmed":2,"up_to":6}"#);
     }
 
     #[test]
