@@ -117,11 +117,13 @@ impl World {
         if !session.is_open() || fates.left <= base {
             return;
         }
-        let receipt = self.random.between(base + 1, self.clients[client].fates.left);
+        let receipt = self.random.between(base + 1, fates.left);
+        let id = fates.session.map(|session| self.oracle.sessions[session].id(receipt));
+        let Some(id) = id.flatten() else { return };
         self.coverage.repeats += 1;
         trace!(self, ("client {client}"), "repeats {receipt}");
         let body = body::make(Tag { client, receipt }, body::LEAST + 1, false);
-        let frame = Frame::Text { id: receipt - base, body: body.as_bytes() };
+        let frame = Frame::Text { id, body: body.as_bytes() };
         frame.encode(&mut session.outgoing);
     }
 

@@ -275,7 +275,7 @@ impl World {
         if let Some(old) = fates.session.replace(given) {
             assert!(self.oracle.sessions[old].has_ended, "a session that lives was not resumed");
             self.coverage.sessions_lost += 1;
-            let unconfirmed = self.note_lost_session(client, session);
+            let unconfirmed = self.note_lost_session(client, given, session);
             self.coverage.unknown_fates += unconfirmed;
             let up_to = self.clients[client].fates.left;
             let lost = Restored::SessionLost { unconfirmed, up_to };
@@ -289,19 +289,27 @@ impl World {
         self.begin_seat(client, true);
     }
 
-    /// What left and has no fate gets none any more; what never left is still open.
-    fn note_lost_session(&mut self, client: usize, session: &ClientSession) -> u64 {
+    /// What left and has no fate gets none any more; what never left is still open, but for moves
+    /// of the game that was lost.
+    fn note_lost_session(&mut self, client: usize, new: usize, session: &ClientSession) -> u64 {
         let fates = &mut self.clients[client].fates;
         let mut unconfirmed = 0;
         for receipt in 1..=fates.messages.len() as u64 {
             let was_open = fates.message(receipt).told.is_none();
             let has_left = receipt <= fates.left;
+            let is_skipped = !has_left && fates.message(receipt).turn.is_some();
+            if is_skipped {
+                fates.refuse(receipt, StatusCode::NotYourTurn);
+                self.oracle.sessions[new].skipped.push(receipt);
+            }
             let told = fates.tell(receipt, session, has_left);
-            assert!(told.is_some() == has_left || !was_open, "message {receipt}: {told:?}");
+            let is_told = has_left || is_skipped;
+            assert!(told.is_some() == is_told || !was_open, "message {receipt}: {told:?}");
             unconfirmed += u64::from(was_open && told == Some(Told::Unknown));
         }
         let left = fates.left;
-        fates.unsettled.retain(|receipt| *receipt > left);
+        let skipped = &self.oracle.sessions[new].skipped;
+        fates.unsettled.retain(|receipt| *receipt > left && !skipped.contains(receipt));
         unconfirmed
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct Session {
     pub(crate) welcomed_at: u64,
     /// The messages of its client up to this receipt are not its own.
     pub(crate) base: u64,
+    /// Nor are these, which its client refused itself, in ascending order.
+    pub(crate) skipped: Vec<u64>,
     pub(crate) last_logged: u64,
     pub(crate) refused: u64,
     pub(crate) has_ended: bool,
@@ -62,6 +64,7 @@ impl Session {
             begins: 0,
             welcomed_at: 0,
             base: 0,
+            skipped: Vec::new(),
             last_logged: 0,
             refused: 0,
             has_ended: false,
@@ -69,6 +72,21 @@ impl Session {
             left_is_logged: false,
             strikes: 0,
         }
+    }
+
+    /// The receipt of the message with that id.
+    fn receipt(&self, id: u64) -> u64 {
+        let mut receipt = self.base + id;
+        for skipped in &self.skipped {
+            receipt += u64::from(*skipped <= receipt);
+        }
+        receipt
+    }
+
+    /// The id of the message with that receipt, if it has one.
+    pub(crate) fn id(&self, receipt: u64) -> Option<u64> {
+        let before = self.skipped.partition_point(|skipped| *skipped < receipt) as u64;
+        (!self.skipped.contains(&receipt)).then(|| receipt - self.base - before)
     }
 
     /// Whether it let too many turns pass.
@@ -260,7 +278,7 @@ impl World {
         let session = self.oracle.sessions.iter().rposition(is_it).expect("only members speak");
         let it = &mut self.oracle.sessions[session];
         it.refused += 1;
-        let (client, receipt) = (it.client.expect("known"), it.base + id);
+        let (client, receipt) = (it.client.expect("known"), it.receipt(id));
         assert_eq!(it.wire, self.oracle.speaking, "taken from an old connection");
         match code {
             StatusCode::NotUtf8 => self.coverage.not_utf8 += 1,
