@@ -321,6 +321,7 @@ impl ClientSession {
                 Frame::StreamData { stream, offset, bytes }.encode(&mut self.outgoing);
             }
             Next::End { size, .. } => {
+                self.streams.outgoing.ended(stream);
                 Frame::StreamEnd { stream, size, crc32c }.encode(&mut self.outgoing);
             }
         }

@@ -44,6 +44,8 @@ pub(super) struct Uploads {
     alarms: BinaryHeap<Reverse<(Instant, SessionId)>>,
     /// What was stored since the folder's counting began.
     since_count: u64,
+    /// It is being counted again.
+    is_counting: bool,
     /// Before when it is not counted again.
     counts_after: Option<Instant>,
 }
@@ -84,6 +86,9 @@ impl Hub {
         let uploads = &mut self.core.uploads;
         // What came meanwhile may have been seen or not: to count it twice is on the safe side.
         uploads.on_disk = bytes.saturating_add(uploads.since_count);
+        if std::mem::take(&mut uploads.is_counting) {
+            uploads.counts_after = Some(at.now + COUNT_PAUSE);
+        }
         if std::mem::replace(&mut uploads.is_counted, true) {
             return;
         }
@@ -157,9 +162,10 @@ impl Core {
         let client = self.streams(session).map(|streams| Arc::clone(&streams.client));
         let uploads = &mut self.uploads;
         if let Some(client) = client
+            && !uploads.is_counting
             && uploads.counts_after.is_none_or(|time| time <= now)
         {
-            uploads.counts_after = Some(now + COUNT_PAUSE);
+            uploads.is_counting = true;
             uploads.since_count = 0;
             uploads.jobs.push(Job::Count { session, client });
         }

@@ -183,8 +183,8 @@ impl Task {
             })),
             Some("send-file") => Self::send_file(arguments),
             Some("play") => Ok(Self::Play(play::Options {
-                start: arguments.parsed("start", str::parse)?,
-                step: arguments.parsed("step", str::parse)?,
+                start: arguments.parsed("start", number)?,
+                step: arguments.parsed("step", number)?,
                 every: arguments.parsed("every", parse_duration)?.unwrap_or(PACE),
                 count: count(arguments)?,
             })),
@@ -225,6 +225,10 @@ impl Task {
         };
         Err(PROGRAM.error(problem).into())
     }
+}
+
+fn number(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "a whole number is needed")
 }
 
 fn count(arguments: &Arguments) -> Result<Option<u64>, Failure> {

@@ -64,7 +64,7 @@ impl Failure {
             }
             Error::Violation(_) | Error::Timeout(..) => "Is it a tcpkit server that listens there?",
             Error::Refused { code: ErrorCode::NotAuthorised, .. } => {
-                "Give the file that holds the server's token: --token-file FILE"
+                "The file that holds the server's token is set with: --token-file FILE"
             }
             Error::Refused { code: ErrorCode::NameRefused, .. } => "Choose another: --name NAME",
             Error::Refused { code: ErrorCode::ServerFull, .. } => "Try again later.",
@@ -167,7 +167,7 @@ mod tests {
             (
                 Error::Refused { code, detail },
                 "here:5001: the server refused: not authorised (a\\u{1b}b).\n\
-                 Give the file that holds the server's token: --token-file FILE",
+                 The file that holds the server's token is set with: --token-file FILE",
             ),
             (
                 silent,

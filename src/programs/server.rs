@@ -150,12 +150,16 @@ fn ready_text(addr: SocketAddr, settings: &Settings, file: Option<&str>, guarded
     };
     let _ =
         writeln!(text, "  files   {files:<11} try     cargo run --bin client -- {options}{task}");
-    text += match (addr.ip().is_loopback(), guarded) {
-        (true, _) => "  this machine only; --bind 0.0.0.0:5001 lets others in\n",
-        (false, true) => "  open to the network, for those who have the token\n",
-        (false, false) => {
-            "  open to the network, for everyone; --set access.token_file=FILE asks for a token\n"
+    let _ = match (addr.ip().is_loopback(), guarded) {
+        (true, _) => {
+            let port = addr.port();
+            writeln!(text, "  this machine only; --bind 0.0.0.0:{port} lets others in")
         }
+        (false, true) => writeln!(text, "  open to the network, for those who have the token"),
+        (false, false) => writeln!(
+            text,
+            "  open to the network, for everyone; --set access.token_file=FILE asks for a token"
+        ),
     };
     text
 }

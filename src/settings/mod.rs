@@ -125,7 +125,7 @@ settings! {
     client: ClientSettings {
         /// The address and port of the server.
         server: String as Address = "127.0.0.1:5001".into();
-        /// The name that others see; empty: asked for on a terminal, else picked by the server.
+        /// The name that others see; empty: the chat asks, play takes the host's, else a guest's.
         name: String as Text = String::new();
         /// The time zone that the server is told (IANA name or UTC+hh:mm); empty: this machine's.
         timezone: String as Text = String::new();

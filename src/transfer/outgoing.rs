@@ -24,7 +24,8 @@ pub enum Next {
         /// How many of the first bytes were sent before, and are part of the checksum already.
         repeated: usize,
     },
-    /// A StreamEnd with this size, and the checksum of all bytes.
+    /// A StreamEnd with this size, and the checksum of all bytes. Once it was sent, report with
+    /// [`Outgoing::ended`].
     End {
         /// The stream's number.
         stream: u64,
@@ -216,18 +217,22 @@ impl Outgoing {
     }
 
     /// What to send next, at most `most` bytes (and [`DATA_MAX`]): small where other things should
-    /// not wait for long. Streams take turns. A [`Next::End`] counts as sent.
+    /// not wait for long. Streams take turns. It counts as sent only when that is told.
     pub fn next(&mut self, most: usize) -> Option<Next> {
         let behind = self.streams.range(self.served.saturating_add(1)..);
         let before = self.streams.range(..=self.served);
         let next = behind.chain(before).find_map(|(number, stream)| stream.next(*number, most))?;
         let (Next::Data { stream: number, .. } | Next::End { stream: number, .. }) = next;
         self.served = number;
-        if let (Next::End { .. }, Some(stream)) = (next, self.streams.get_mut(&number)) {
+        Some(next)
+    }
+
+    /// The StreamEnd was sent that [`next`](Self::next) asked for.
+    pub fn ended(&mut self, number: u64) {
+        if let Some(stream) = self.streams.get_mut(&number) {
             stream.phase = Phase::Ended;
             stream.was_ended = true;
         }
-        Some(next)
     }
 
     /// Whether there is something to send next.

@@ -196,3 +196,19 @@ fn others_uploads_are_events() {
     let event = session.next_event().expect("an event");
     assert_eq!((event.seq(), &*event.to_string()), (Some(5), "bob sent photo.jpg, 2.1 MiB"));
 }
+
+#[test]
+fn an_end_that_another_upload_disturbs_is_asked_for_again() {
+    let mut session = open_session();
+    let (upload, other) = (begin(&mut session, "a"), begin(&mut session, "b"));
+    credit(&mut session, 1, 0);
+    assert_eq!(serve(&mut session), Some((0, 10)));
+    let end = session.next_piece().expect("its end");
+    session.cancel_upload(other);
+    session.outgoing.clear();
+    session.put_piece(&end, &[], 99);
+    assert!(session.outgoing.is_empty(), "something has changed meanwhile");
+    assert_eq!(serve(&mut session), Some((10, 10)));
+    status(&mut session, 1, StatusCode::Accepted, "alice/a");
+    assert!(session.upload_fate(upload).is_some());
+}

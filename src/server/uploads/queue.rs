@@ -189,6 +189,7 @@ impl<F, P> Queue<F, P> {
             let found = upload.and_then(|upload| Some((upload, self.lines.get_mut(&upload)?)));
             let Some((upload, line)) = found else {
                 self.list(&name);
+                self.forget_client(&name);
                 continue;
             };
             client.active += 1;
@@ -231,12 +232,17 @@ impl<F, P> Queue<F, P> {
         let Some(line) = self.lines.remove(&upload) else { return };
         if let Some(client) = self.clients.get_mut(&line.folder_name) {
             client.lines -= 1;
+            if line.is_ready {
+                client.ready.retain(|ready| *ready != upload); // or opening and cancelling piles up
+            }
         }
         self.forget_client(&line.folder_name);
     }
 
     fn forget_client(&mut self, name: &str) {
-        if self.clients.get(name).is_some_and(|client| client.has_left && client.lines == 0) {
+        let is_over =
+            |client: &Client<F>| client.has_left && client.lines == 0 && !client.is_listed;
+        if self.clients.get(name).is_some_and(is_over) {
             self.clients.remove(name);
         }
     }

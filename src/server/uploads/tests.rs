@@ -147,6 +147,21 @@ fn removal_drops_what_waits() {
 }
 
 #[test]
+fn opening_and_cancelling_again_and_again_leaves_nothing_in_line() {
+    let mut line = Line::new();
+    for round in 0..1_000 {
+        line.create(id(1, round));
+        line.add(id(1, round), Deed::Remove);
+        line.create(id(2, round));
+        line.add(id(2, round), Deed::Remove);
+        line.leave(2);
+    }
+    let held = format!("{:?}", line.0);
+    assert!(held.len() < 2_000, "{} bytes", held.len());
+    assert!(line.next().is_none());
+}
+
+#[test]
 fn what_a_client_has_is_shared_and_kept_until_it_has_left() {
     let mut line = Line::new();
     line.create(id(1, 1));

@@ -42,7 +42,10 @@ fn nothing_is_sent_before_the_first_credit_nor_past_it() {
     outgoing.credit(1, 50, 1000).expect("legal");
     assert_eq!(outgoing.stored(1), Some(50));
     assert_eq!(send(&mut outgoing, 1000), data(1, 60, 40, 0));
-    assert_eq!(outgoing.next(1000), Some(Next::End { stream: 1, size: 100 }));
+    let end = Some(Next::End { stream: 1, size: 100 });
+    assert_eq!(outgoing.next(1000), end);
+    assert_eq!(outgoing.next(1000), end, "it was not sent");
+    outgoing.ended(1);
     assert_eq!(outgoing.next(1000), None, "it ends once");
 }
 
@@ -104,6 +107,7 @@ fn after_an_offset_mismatch_it_goes_back_and_ends_again() {
     let mut outgoing = sending(100, 100);
     send(&mut outgoing, 100);
     assert!(matches!(outgoing.next(1), Some(Next::End { .. })));
+    outgoing.ended(1);
     assert_eq!(outgoing.status(1, StatusCode::OffsetMismatch, ""), Ok(None));
     assert_eq!(outgoing.next(100), None, "the credit says where to go on");
     outgoing.credit(1, 30, 100).expect("legal");
@@ -134,11 +138,11 @@ fn after_a_resume_it_is_opened_again_and_goes_on_where_the_server_says() {
 fn one_that_had_ended_ends_again_after_a_resume_or_learns_its_fate() {
     let mut outgoing = sending(5, 5);
     send(&mut outgoing, 5);
-    outgoing.next(5);
+    outgoing.ended(1);
     outgoing.resumed();
     let mut other = sending(5, 5);
     send(&mut other, 5);
-    other.next(5);
+    other.ended(1);
     other.resumed();
     other.credit(1, 5, 5).expect("legal");
     assert_eq!(other.next(5), Some(Next::End { stream: 1, size: 5 }));

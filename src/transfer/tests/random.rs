@@ -154,6 +154,7 @@ impl World {
             }
             Some(Next::End { stream, size }) => {
                 let crc32c = self.contents[&stream].checksum.finish();
+                self.client.ended(stream);
                 self.up.push_back(Up::End { stream, size, crc32c });
             }
             None => {}
