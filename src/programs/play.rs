@@ -123,7 +123,12 @@ impl Player<'_> {
                 Ok(Some(Event::Go { turn, deadline })) => own = Some((turn, self.due(deadline))),
                 Ok(Some(Event::Wait { .. } | Event::TurnEnded { .. })) => own = None,
                 Ok(Some(Event::Present { total, .. })) => self.sit_down(total),
-                Ok(Some(event)) => self.session.tell_of_connection(&event),
+                Ok(Some(event)) => {
+                    if matches!(event, Event::SessionLost { .. }) {
+                        own = None; // a turn of another game
+                    }
+                    self.session.tell_of_connection(&event);
+                }
                 Err(Error::Timeout(..)) => {}
                 Ok(None) => return Ok(None),
                 Err(error) => return Err(Failure::network(&error, &self.session.address)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::harness::{Bench, init, rules, show, text};
 use super::returning::{come_back, key};
 use crate::hub::{Commit, Handler, LinkId, Message, Refusal, Room, Rules, Turns};
-use crate::message::{Frame, Mode};
+use crate::message::{Frame, Mode, Reason};
 use crate::report::Report;
 use crate::settings::OnTimeout;
 use crate::turns::TurnRules;
@@ -23,6 +23,12 @@ fn two() -> (Bench, LinkId, LinkId) {
     let (alice, bob) = (bench.join("alice"), bench.join("bob"));
     bench.heard(alice);
     (bench, alice, bob)
+}
+
+/// One turn that passes is one too many.
+fn strict() -> TurnRules {
+    let (deadline, on_timeout, strikes) = (SECOND, OnTimeout::TurnOut, 1);
+    TurnRules { deadline, on_timeout, strikes, ..TurnRules::default() }
 }
 
 fn play(id: u64, turn: u64, body: &str) -> Frame<'_> {
@@ -150,13 +156,7 @@ fn a_deadline_passes_the_turn_and_everyone_is_told() {
 
 #[test]
 fn one_that_sleeps_too_often_is_turned_out() {
-    let rules = TurnRules {
-        deadline: SECOND,
-        on_timeout: OnTimeout::TurnOut,
-        strikes: 1,
-        ..TurnRules::default()
-    };
-    let mut bench = table(rules);
+    let mut bench = table(strict());
     let (alice, bob) = (bench.join("alice"), bench.join("bob"));
     bench.heard(alice);
     bench.pass(Duration::from_millis(1_001));
@@ -302,20 +302,14 @@ fn a_shutdown_gives_no_second_turn() {
 
 #[test]
 fn nothing_behind_a_move_that_turns_its_player_out_is_taken() {
-    let rules = TurnRules {
-        deadline: SECOND,
-        on_timeout: OnTimeout::TurnOut,
-        strikes: 1,
-        ..TurnRules::default()
-    };
-    let mut bench = table(rules);
+    let mut bench = table(strict());
     let (alice, _) = (bench.join("alice"), bench.join("bob"));
     bench.heard(alice);
     // The move is faster than the timer.
     bench.sleep(Duration::from_millis(1_001));
     let mut bytes = play(1, 1, "too late").to_bytes();
     Frame::Ping { nonce: 9 }.encode(&mut bytes);
-    let (reason, detail) = (crate::message::Reason::Done, "".into());
+    let (reason, detail) = (Reason::Done, "".into());
     Frame::Terminate { reason, retry_after_ms: 0, detail }.encode(&mut bytes);
     bench.say_bytes(alice, &bytes);
     assert_eq!(bench.heard_lines(alice), ["terminate 5"]);
